@@ -1,0 +1,413 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from timm.layers import DropPath, Mlp, resample_abs_pos_embed
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..mixers import GlobalFilter, GridParameter
+from ..ops.spectral import Grid
+from ..registry import MODELS
+from .base import FourierBackbone, drop_path_rates
+
+_norm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches: a convolution of stride ``patch``.
+
+    Sizes that are no multiple of the patch are zero-padded on the right and
+    at the bottom, so that no pixel is lost.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch: int):
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(in_channels, dim, patch, stride=patch)
+
+    def out_grid(self, grid: Grid) -> Grid:
+        return tuple(-(-n // self.patch) for n in grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, H', W', dim)``."""
+        bottom, right = (-n % self.patch for n in x.shape[2:])
+        x = nn.functional.pad(x, (0, right, 0, bottom))
+        # The layout changes here, once; between stages this copies nothing.
+        return self.proj(x).permute(0, 2, 3, 1).contiguous()
+
+
+class PositionEmbedding(GridParameter):
+    """Learned position embedding, resized (bicubic) to other grids."""
+
+    def __init__(self, grid: Grid, dim: int):
+        weight = torch.empty(1, grid[0] * grid[1], dim)
+        super().__init__(grid, nn.init.trunc_normal_(weight, std=0.02))
+
+    def resize(self, weight: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+        # As published: no antialiasing, corners not aligned.
+        return resample_abs_pos_embed(
+            weight, new_grid, old_grid, num_prefix_tokens=0, antialias=False
+        )
+
+    def guess_grid(self, weight: Tensor) -> Grid:
+        side = math.isqrt(weight.shape[1])
+        if side * side != weight.shape[1]:
+            raise ConfigError(
+                f'a position embedding of {weight.shape[1]} tokens is not '
+                'square and its checkpoint does not tell its grid'
+            )
+        return side, side
+
+    def _same_channels(self, weight: Tensor) -> bool:
+        return weight.shape[2:] == self.weight.shape[2:]
+
+    def forward(self, grid: Grid) -> Tensor:
+        """Embedding on ``grid``, ``(1, H, W, dim)``."""
+        return super().forward(grid).unflatten(1, tuple(grid))
+
+
+class GFNetBlock(nn.Module):
+    """One residual: ``x + drop_path(gamma * mlp(norm(filter(norm(x)))))``.
+
+    Args:
+        dim (int): Channels.
+        grid (tuple[int, int]): Grid that the filters are stored for.
+        drop_path (float): Rate of stochastic depth.
+        layer_scale (float, optional): Initial gamma; None for no gamma.
+        filter_resize (str): See :func:`mmfft.ops.resize_filter`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: Grid,
+        drop_path: float,
+        layer_scale: float | None,
+        filter_resize: str,
+    ):
+        super().__init__()
+        self.norm1 = _norm(dim)
+        self.token_mixer = GlobalFilter(dim, grid, filter_resize)
+        self.norm2 = _norm(dim)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.gamma = (
+            None
+            if layer_scale is None
+            else nn.Parameter(torch.full((dim,), layer_scale))
+        )
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.mlp(self.norm2(self.token_mixer(self.norm1(x))))
+        if self.gamma is not None:
+            out = self.gamma * out
+        return x + self.drop_path(out)
+
+
+class _GFNetBase(FourierBackbone):
+    """Arguments and output of both GFNets.
+
+    Features are channels-last ``(B, H, W, C)`` inside.
+    """
+
+    def __init__(
+        self, arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+    ):
+        if init_cfg is None:
+            # As published: convolutions keep PyTorch's own initialization.
+            init_cfg = dict(
+                type='TruncNormal', layer='Linear', std=0.02, bias=0.0
+            )
+        super().__init__(
+            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+        )
+
+    def _add_norms(self, dims: Sequence[int], out_norm: bool) -> None:
+        for i in self.out_indices:
+            self.add_module(
+                f'norm{i}', _norm(dims[i]) if out_norm else nn.Identity()
+            )
+
+    def _out(self, i: int, x: Tensor) -> Tensor:
+        return getattr(self, f'norm{i}')(x).permute(0, 3, 1, 2).contiguous()
+
+    def _frozen_norms(self) -> list[nn.Module]:
+        return [
+            getattr(self, f'norm{i}')
+            for i in self.out_indices
+            if i < self.frozen_stages
+        ]
+
+
+@MODELS.register_module()
+class GFNet(_GFNetBase):
+    """Global filters at one resolution.
+
+    From `Global Filter Networks for Image Classification
+    <https://arxiv.org/abs/2107.00645>`_. Each block is a level: the outputs
+    all have the stride of the patch, dense heads take them through a
+    toolbox's neck that makes a pyramid of one scale.
+
+    Args:
+        arch (str | dict): ``'ti'``, ``'xs'``, ``'s'``, ``'b'`` or a dict with
+            ``embed_dim`` and ``depth``. Defaults to ``'ti'``.
+        in_channels (int): Channels of the image. Defaults to 3.
+        img_size (int | tuple[int, int]): Input size ``(H, W)`` that filters
+            and position embedding are stored for; any other input size
+            works, they are resized. Defaults to 224.
+        patch_size (int): Side of a patch in pixels. Defaults to 16.
+        drop_path_rate (float): Stochastic depth of the last block, growing
+            linearly from 0. Defaults to 0.
+        filter_resize (str): How filters are brought to another grid, at load
+            and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
+            ``'bicubic'``.
+        out_indices (int | Sequence[int]): Blocks to return. Defaults to -1,
+            the last.
+        out_norm (bool): Whether each output passes a LayerNorm of its own;
+            the classifier's last one is published. Defaults to True.
+        frozen_stages (int): -1 freezes nothing, 0 the patch and position
+            embedding, k these and the first k blocks. Defaults to -1.
+        with_cp (bool): Recompute blocks in the backward pass to save memory.
+            Defaults to False.
+        init_cfg (dict | list[dict], optional): Initialization. Defaults to
+            the published one.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    arch_zoo = {
+        'ti': dict(embed_dim=256, depth=12),
+        'xs': dict(embed_dim=384, depth=12),
+        's': dict(embed_dim=384, depth=19),
+        'b': dict(embed_dim=512, depth=19),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'ti',
+        in_channels: int = 3,
+        img_size: int | Grid = 224,
+        patch_size: int = 16,
+        drop_path_rate: float = 0.0,
+        filter_resize: str = 'bicubic',
+        out_indices: int | Sequence[int] = -1,
+        out_norm: bool = True,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(
+            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+        )
+        dim, depth = self.arch['embed_dim'], self.arch['depth']
+        self.patch_embed = PatchEmbed(in_channels, dim, patch_size)
+        grid = self.patch_embed.out_grid(self.img_size)
+        self.pos_embed = PositionEmbedding(grid, dim)
+        rates = drop_path_rates(drop_path_rate, depth)
+        self.blocks = nn.ModuleList(
+            GFNetBlock(dim, grid, rate, None, filter_resize)
+            for rate in rates[: self.out_indices[-1] + 1]
+        )
+        self._add_norms([dim] * depth, out_norm)
+        self._freeze_stages()
+
+    @property
+    def num_levels(self) -> int:
+        return self.arch['depth']
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image to features.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor]: One contiguous ``(B, C, H', W')`` an out index.
+        """
+        x = self.patch_embed(x)
+        x = x + self.pos_embed(x.shape[1:3])
+        outs = []
+        for i, block in enumerate(self.blocks):
+            x = self._run(block, x)
+            if i in self.out_indices:
+                outs.append(self._out(i, x))
+        return tuple(outs)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        return [
+            self.patch_embed,
+            self.pos_embed,
+            *self.blocks[: self.frozen_stages],
+            *self._frozen_norms(),
+        ]
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """See :meth:`MetaFormer.get_layer_depth`."""
+        num_layers = self.arch['depth'] + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        kind, *rest = param_name[len(prefix) :].split('.')
+        if kind in ('patch_embed', 'pos_embed'):
+            return 0, num_layers
+        if kind == 'blocks':
+            return 1 + int(rest[0]), num_layers
+        return num_layers - 1, num_layers
+
+
+@MODELS.register_module()
+class GFNetPyramid(_GFNetBase):
+    """Global filters in four stages, published as GFNet-H.
+
+    From `Global Filter Networks for Image Classification
+    <https://arxiv.org/abs/2107.00645>`_.
+
+    Args:
+        arch (str | dict): ``'h-ti'``, ``'h-s'``, ``'h-b'`` or a dict with
+            ``embed_dims``, ``depths`` and ``layer_scale`` (initial gamma of
+            the blocks). Defaults to ``'h-ti'``.
+        in_channels (int): Channels of the image. Defaults to 3.
+        img_size (int | tuple[int, int]): Input size ``(H, W)`` that filters
+            and position embedding are stored for; any other input size
+            works, they are resized. Defaults to 224.
+        drop_path_rate (float): Stochastic depth of the last block, growing
+            linearly from 0. Defaults to 0.
+        filter_resize (str): How filters are brought to another grid, at load
+            and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
+            ``'bicubic'``.
+        out_indices (int | Sequence[int]): Stages to return. Defaults to
+            ``(0, 1, 2, 3)``.
+        out_norm (bool): Whether each output passes a LayerNorm of its own;
+            the classifier's last one is published. Defaults to True.
+        frozen_stages (int): -1 freezes nothing, 0 the patch and position
+            embedding, k these and the first k stages. Defaults to -1.
+        with_cp (bool): Recompute blocks in the backward pass to save memory.
+            Defaults to False.
+        init_cfg (dict | list[dict], optional): Initialization. Defaults to
+            the published one.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    arch_zoo = {
+        'h-ti': dict(
+            embed_dims=[64, 128, 256, 512],
+            depths=[3, 3, 10, 3],
+            layer_scale=1e-3,
+        ),
+        'h-s': dict(
+            embed_dims=[96, 192, 384, 768],
+            depths=[3, 3, 10, 3],
+            layer_scale=1e-5,
+        ),
+        'h-b': dict(
+            embed_dims=[96, 192, 384, 768],
+            depths=[3, 3, 27, 3],
+            layer_scale=1e-6,
+        ),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'h-ti',
+        in_channels: int = 3,
+        img_size: int | Grid = 224,
+        drop_path_rate: float = 0.0,
+        filter_resize: str = 'bicubic',
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        out_norm: bool = True,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+    ):
+        super().__init__(
+            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+        )
+        dims, depths = self.arch['embed_dims'], self.arch['depths']
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        grid = self.img_size
+        self.patch_embed = nn.ModuleList()
+        self.blocks = nn.ModuleList()
+        for i in range(self.out_indices[-1] + 1):
+            embed = (
+                PatchEmbed(in_channels, dims[0], 4)
+                if i == 0
+                else PatchEmbed(dims[i - 1], dims[i], 2)
+            )
+            grid = embed.out_grid(grid)
+            if i == 0:
+                self.pos_embed = PositionEmbedding(grid, dims[0])
+            self.patch_embed.append(embed)
+            self.blocks.append(
+                nn.Sequential(
+                    *(
+                        GFNetBlock(
+                            dims[i],
+                            grid,
+                            next(rates),
+                            self.arch['layer_scale'],
+                            filter_resize,
+                        )
+                        for _ in range(depths[i])
+                    )
+                )
+            )
+        self._add_norms(dims, out_norm)
+        self._freeze_stages()
+
+    @property
+    def num_levels(self) -> int:
+        return 4
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image to features.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index, of
+            stride 4, 8, 16, 32.
+        """
+        outs = []
+        for i, (embed, stage) in enumerate(zip(self.patch_embed, self.blocks)):
+            # A permuted view: a convolution reads channels-last as it is.
+            x = embed(x if i == 0 else x.permute(0, 3, 1, 2))
+            if i == 0:
+                x = x + self.pos_embed(x.shape[1:3])
+            for block in stage:
+                x = self._run(block, x)
+            if i in self.out_indices:
+                outs.append(self._out(i, x))
+        return tuple(outs)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        return [
+            *self.patch_embed[: max(1, self.frozen_stages)],
+            self.pos_embed,
+            *self.blocks[: self.frozen_stages],
+            *self._frozen_norms(),
+        ]
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """See :meth:`MetaFormer.get_layer_depth`."""
+        depths = self.arch['depths']
+        num_layers = sum(depths) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        kind, *rest = param_name[len(prefix) :].split('.')
+        if kind == 'pos_embed' or (kind == 'patch_embed' and rest[0] == '0'):
+            return 0, num_layers
+        if kind in ('patch_embed', 'blocks'):
+            stage = int(rest[0])
+            block = int(rest[1]) if kind == 'blocks' else 0
+            return 1 + sum(depths[:stage]) + block, num_layers
+        return num_layers - 1, num_layers

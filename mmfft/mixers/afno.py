@@ -1,0 +1,101 @@
+# Copyright (c) mmfft authors. All rights reserved.
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..ops import project_hermitian
+from .activations import StarReLU
+
+
+class AFNO2D(nn.Module):
+    """A block-diagonal MLP on the spectrum, between point-wise layers.
+
+    From `Adaptive Fourier Neural Operators
+    <https://arxiv.org/abs/2111.13587>`_, placed as DFFormer's ablation does.
+    It has no parameter on the grid and runs at any size.
+
+    Args:
+        dim (int): Channels.
+        expansion_ratio (float): Width of the mixed features over ``dim``.
+            Defaults to 2.
+        num_blocks (int): Blocks of the MLP; they share the expanded channels
+            evenly. Defaults to 8.
+        sparsity_threshold (float): Soft shrinkage of the spectrum. Defaults
+            to 0.01.
+        act_layer (Callable): Makes the activation after the expansion.
+            Defaults to StarReLU.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        expansion_ratio: float = 2,
+        num_blocks: int = 8,
+        sparsity_threshold: float = 0.01,
+        act_layer: Callable[[], nn.Module] = StarReLU,
+    ):
+        super().__init__()
+        hidden = int(expansion_ratio * dim)
+        if hidden % num_blocks:
+            raise ValueError(
+                f'num_blocks={num_blocks} must divide the '
+                f'{hidden} expanded channels'
+            )
+        self.sparsity_threshold = sparsity_threshold
+        block = hidden // num_blocks
+        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.act1 = act_layer()
+        self.w1 = nn.Parameter(torch.empty(2, num_blocks, block, block))
+        self.b1 = nn.Parameter(torch.empty(2, num_blocks, block))
+        self.w2 = nn.Parameter(torch.empty(2, num_blocks, block, block))
+        self.b2 = nn.Parameter(torch.empty(2, num_blocks, block))
+        for parameter in (self.w1, self.b1, self.w2, self.b2):
+            nn.init.normal_(parameter, std=0.02)
+        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C) -> (B, H, W, C)``."""
+        x = self.act1(self.pwconv1(x))
+        return self.pwconv2(x + self._mix_spectrum(x))
+
+    def _mix_spectrum(self, x: Tensor) -> Tensor:
+        grid = (x.shape[1], x.shape[2])
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        with torch.autocast(x.device.type, enabled=False):
+            spectrum = torch.fft.rfft2(x.to(dtype), dim=(1, 2), norm='ortho')
+            blocks = spectrum.unflatten(-1, (self.w1.shape[1], -1))
+            real, imag = self._linear(
+                blocks.real, blocks.imag, self.w1, self.b1
+            )
+            real, imag = self._linear(
+                F.relu(real), F.relu(imag), self.w2, self.b2
+            )
+            mixed = F.softshrink(
+                torch.stack((real, imag), dim=-1), self.sparsity_threshold
+            )
+            mixed = project_hermitian(
+                mixed.flatten(3, 4).movedim(0, 2), grid
+            ).movedim(2, 0)
+            y = torch.fft.irfft2(
+                torch.view_as_complex(mixed.contiguous()),
+                s=grid,
+                dim=(1, 2),
+                norm='ortho',
+            )
+        return y.to(x.dtype)
+
+    @staticmethod
+    def _linear(
+        real: Tensor, imag: Tensor, weight: Tensor, bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        weight, bias = weight.to(real.dtype), bias.to(real.dtype)
+
+        def apply(x, w):
+            return torch.einsum('...ki,kio->...ko', x, w)
+
+        return (
+            apply(real, weight[0]) - apply(imag, weight[1]) + bias[0],
+            apply(imag, weight[0]) + apply(real, weight[1]) + bias[1],
+        )

@@ -1,0 +1,81 @@
+# Copyright (c) mmfft authors. All rights reserved.
+from collections import OrderedDict
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from ..ops import dynamic_spectral_filter
+from ..ops.spectral import Grid
+from .activations import StarReLU
+from .half_spectrum import HalfSpectrum
+
+
+class DynamicFilter(nn.Module):
+    """Filters generated from the content, the mixer of DFFormer.
+
+    From `FFT-based Dynamic Token Mixer for Vision
+    <https://arxiv.org/abs/2303.03932>`_. The mean of the input chooses, for
+    each image and channel, a convex mixture of a few basis filters that all
+    channels share.
+
+    Args:
+        dim (int): Channels.
+        grid (tuple[int, int]): ``(H, W)`` that the basis is stored for.
+        expansion_ratio (float): Width of the filtered features over ``dim``.
+            Defaults to 2.
+        num_filters (int): Basis filters. Defaults to 4.
+        reweight_ratio (float): Hidden width of the routing MLP over ``dim``.
+            Defaults to 0.25.
+        act_layer (Callable): Makes the activation after the expansion; the
+            routing MLP keeps StarReLU, as published. Defaults to StarReLU.
+        filter_resize (str): See :class:`HalfSpectrum`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: Grid,
+        expansion_ratio: float = 2,
+        num_filters: int = 4,
+        reweight_ratio: float = 0.25,
+        act_layer: Callable[[], nn.Module] = StarReLU,
+        filter_resize: str = 'bicubic',
+    ):
+        super().__init__()
+        if num_filters < 1:
+            raise ValueError(
+                f'num_filters must be at least 1, got {num_filters}'
+            )
+        hidden = int(expansion_ratio * dim)
+        routing_hidden = int(reweight_ratio * dim)
+        if routing_hidden < 1:
+            raise ValueError(
+                f'reweight_ratio={reweight_ratio} of {dim} channels leaves '
+                'the routing MLP no hidden unit'
+            )
+        self.num_filters = num_filters
+        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.act1 = act_layer()
+        self.reweight = nn.Sequential(
+            OrderedDict(
+                fc1=nn.Linear(dim, routing_hidden, bias=False),
+                act=StarReLU(),
+                fc2=nn.Linear(
+                    routing_hidden, num_filters * hidden, bias=False
+                ),
+            )
+        )
+        self.basis = HalfSpectrum(grid, num_filters, filter_resize)
+        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+
+    def routing(self, x: Tensor) -> Tensor:
+        """Weights of the basis filters, ``(B, num_filters, channels)``."""
+        weights = self.reweight(x.mean(dim=(1, 2)))
+        return weights.unflatten(1, (self.num_filters, -1)).softmax(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C) -> (B, H, W, C)``."""
+        routing = self.routing(x)
+        x = self.act1(self.pwconv1(x))
+        x = dynamic_spectral_filter(x, routing, self.basis(x.shape[1:3]))
+        return self.pwconv2(x)

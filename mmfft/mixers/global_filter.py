@@ -1,0 +1,68 @@
+# Copyright (c) mmfft authors. All rights reserved.
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from ..ops import spectral_filter
+from ..ops.spectral import Grid
+from .activations import StarReLU
+from .half_spectrum import HalfSpectrum
+
+
+class GlobalFilter(nn.Module):
+    """A learned filter per channel, the mixer of GFNet.
+
+    From `Global Filter Networks for Image Classification
+    <https://arxiv.org/abs/2107.00645>`_.
+
+    Args:
+        dim (int): Channels.
+        grid (tuple[int, int]): ``(H, W)`` that the filters are stored for.
+        filter_resize (str): See :class:`HalfSpectrum`.
+    """
+
+    def __init__(self, dim: int, grid: Grid, filter_resize: str = 'bicubic'):
+        super().__init__()
+        self.filter = HalfSpectrum(grid, dim, filter_resize)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C) -> (B, H, W, C)``."""
+        return spectral_filter(x, self.filter(x.shape[1:3]))
+
+
+class ExpandedGlobalFilter(nn.Module):
+    """A global filter between point-wise layers, the mixer of GFFormer.
+
+    From `FFT-based Dynamic Token Mixer for Vision
+    <https://arxiv.org/abs/2303.03932>`_, where it stands for the dynamic
+    filter with its filters made static.
+
+    Args:
+        dim (int): Channels.
+        grid (tuple[int, int]): ``(H, W)`` that the filters are stored for.
+        expansion_ratio (float): Width of the filtered features over ``dim``.
+            Defaults to 2.
+        act_layer (Callable): Makes the activation. Defaults to StarReLU.
+        filter_resize (str): See :class:`HalfSpectrum`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: Grid,
+        expansion_ratio: float = 2,
+        act_layer: Callable[[], nn.Module] = StarReLU,
+        filter_resize: str = 'bicubic',
+    ):
+        super().__init__()
+        hidden = int(expansion_ratio * dim)
+        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.act1 = act_layer()
+        self.filter = HalfSpectrum(grid, hidden, filter_resize)
+        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, H, W, C) -> (B, H, W, C)``."""
+        x = self.act1(self.pwconv1(x))
+        x = spectral_filter(x, self.filter(x.shape[1:3]))
+        return self.pwconv2(x)

@@ -1,0 +1,102 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import torch
+from torch import Tensor, nn
+
+from ..ops.spectral import Grid
+
+
+class GridParameter(nn.Module):
+    """A parameter that belongs to a grid and can be read on any other.
+
+    A subclass says how to :meth:`resize` and what grid to :meth:`guess_grid`
+    for weights that come without one. A state dict of another grid loads:
+    its weight is resized to this module's grid.
+
+    Args:
+        grid (tuple[int, int]): ``(H, W)`` of the feature map that the
+            parameter is stored for.
+        weight (Tensor): Initial value.
+
+    Raises:
+        ValueError: If the grid is empty.
+    """
+
+    def __init__(self, grid: Grid, weight: Tensor):
+        super().__init__()
+        self.size = tuple(grid)
+        # The grid travels with the weights, whose shape does not tell it:
+        # eight columns of a half spectrum may mean a width of 14 or of 15.
+        self.register_buffer('grid', torch.tensor(self.size))
+        self.weight = nn.Parameter(weight)
+        self._kept: tuple | None = None
+
+    def resize(self, weight: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+        """``weight`` of ``old_grid`` on ``new_grid``."""
+        raise NotImplementedError
+
+    def guess_grid(self, weight: Tensor) -> Grid:
+        """Grid of a weight from a checkpoint that does not tell it."""
+        raise NotImplementedError
+
+    def forward(self, grid: Grid) -> Tensor:
+        """The parameter on ``grid``.
+
+        Without gradients a resized parameter is kept until the grid or the
+        parameter changes, so that evaluating images of one size resizes once.
+
+        Args:
+            grid (tuple[int, int]): ``(H, W)`` of the input.
+
+        Returns:
+            Tensor: The weight itself, or resized.
+        """
+        grid = (int(grid[0]), int(grid[1]))
+        weight = self.weight
+        if grid == self.size:
+            return weight
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self.resize(weight, self.size, grid)
+        key = (
+            grid,
+            weight._version,
+            weight.data_ptr(),
+            weight.dtype,
+            torch.is_inference_mode_enabled(),
+        )
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, self.resize(weight, self.size, grid))
+        return self._kept[1]
+
+    def train(self, mode: bool = True) -> 'GridParameter':
+        # Weight averaging swaps values through `.data`, which no version
+        # counter sees; mmengine's loops call train() or eval() after it.
+        self._kept = None
+        return super().train(mode)
+
+    def incoming_grid(self, state_dict: dict, prefix: str) -> Grid | None:
+        """Grid of the weight under ``prefix``, None where there is none."""
+        weight = state_dict.get(f'{prefix}weight')
+        if weight is None:
+            return None
+        grid = state_dict.get(f'{prefix}grid')
+        if grid is None:
+            return self.guess_grid(weight)
+        return tuple(int(n) for n in grid)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        weight_key = f'{prefix}weight'
+        grid = self.incoming_grid(state_dict, prefix)
+        incoming = {}
+        if grid is not None:
+            incoming[f'{prefix}grid'] = self.grid
+            weight = state_dict[weight_key]
+            # Another number of filters or channels is a mismatch to report.
+            if grid != self.size and self._same_channels(weight):
+                incoming[weight_key] = self.resize(weight, grid, self.size)
+        # The caller's dictionary stays as it was.
+        super()._load_from_state_dict(
+            {**state_dict, **incoming}, prefix, *args, **kwargs
+        )
+
+    def _same_channels(self, weight: Tensor) -> bool:
+        raise NotImplementedError
