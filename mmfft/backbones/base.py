@@ -1,7 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
 from collections.abc import Sequence
 
-import torch
 import torch.utils.checkpoint as checkpoint
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
@@ -155,4 +154,4 @@ def _resolve_out_indices(
 
 def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
     """Stochastic depth growing linearly from 0 to ``rate`` over blocks."""
-    return torch.linspace(0, rate, num_blocks).tolist()
+    return [rate * i / max(1, num_blocks - 1) for i in range(num_blocks)]

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..ops import project_hermitian
 from .activations import StarReLU
 
@@ -39,7 +40,7 @@ class AFNO2D(nn.Module):
         super().__init__()
         hidden = int(expansion_ratio * dim)
         if hidden % num_blocks:
-            raise ValueError(
+            raise ConfigError(
                 f'num_blocks={num_blocks} must divide the '
                 f'{hidden} expanded channels'
             )

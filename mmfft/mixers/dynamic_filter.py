@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..ops import dynamic_spectral_filter
 from ..ops.spectral import Grid
 from .activations import StarReLU
@@ -43,13 +44,13 @@ class DynamicFilter(nn.Module):
     ):
         super().__init__()
         if num_filters < 1:
-            raise ValueError(
+            raise ConfigError(
                 f'num_filters must be at least 1, got {num_filters}'
             )
         hidden = int(expansion_ratio * dim)
         routing_hidden = int(reweight_ratio * dim)
         if routing_hidden < 1:
-            raise ValueError(
+            raise ConfigError(
                 f'reweight_ratio={reweight_ratio} of {dim} channels leaves '
                 'the routing MLP no hidden unit'
             )

@@ -18,7 +18,7 @@ class GridParameter(nn.Module):
         weight (Tensor): Initial value.
 
     Raises:
-        ValueError: If the grid is empty.
+        ConfigError: If the grid is empty.
     """
 
     def __init__(self, grid: Grid, weight: Tensor):

@@ -2,6 +2,7 @@
 import torch
 from torch import Tensor
 
+from ..errors import ConfigError
 from ..ops import FILTER_RESIZE_MODES, half_spectrum_shape, resize_filter
 from ..ops.spectral import Grid
 from .grid_parameter import GridParameter
@@ -21,19 +22,19 @@ class HalfSpectrum(GridParameter):
             grids, at load and at forward. Defaults to ``'bicubic'``.
 
     Raises:
-        ValueError: If the grid is empty or the mode unknown.
+        ConfigError: If the grid is empty or the mode unknown.
     """
 
     def __init__(
         self, grid: Grid, num_filters: int, filter_resize: str = 'bicubic'
     ):
         if min(grid) < 1:
-            raise ValueError(
+            raise ConfigError(
                 'grid must have at least one row and one '
                 f'column, got {tuple(grid)}'
             )
         if filter_resize not in FILTER_RESIZE_MODES:
-            raise ValueError(
+            raise ConfigError(
                 'filter_resize must be one of '
                 f'{FILTER_RESIZE_MODES}, got {filter_resize!r}'
             )

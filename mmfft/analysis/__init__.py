@@ -1,0 +1,1 @@
+# Copyright (c) mmfft authors. All rights reserved.

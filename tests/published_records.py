@@ -1,0 +1,103 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Recorded outputs of the published code, and the models they judge."""
+
+import gzip
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmfft.backbones import (
+    CDFFormer,
+    DFFormer,
+    GFFormer,
+    GFNet,
+    GFNetPyramid,
+)
+
+_DATA = Path(__file__).parent / 'data' / 'published'
+RECORDS = json.loads((_DATA / 'outputs.json').read_text())
+with gzip.open(_DATA / 'state_dict_shapes.json.gz', 'rt') as _file:
+    SHAPES = {
+        arch: entry.get('state_dict', entry)
+        for arch, entry in json.load(_file).items()
+    }
+
+_ABLATIONS = {
+    '': {},
+    'k2': dict(num_filters=2),
+    'd8': dict(reweight_ratio=0.125),
+    'gelu': dict(act_cfg=dict(type='GELU')),
+    'relu': dict(act_cfg=dict(type='ReLU')),
+    'afno': dict(token_mixers=('AFNO2D',) * 4),
+}
+_METAFORMERS = dict(dfformer=DFFormer, cdfformer=CDFFormer, gfformer=GFFormer)
+
+
+def published_state_dict(arch):
+    """The records' weights, from the name of each tensor alone."""
+    return {
+        name: torch.from_numpy(_value(name, shape))
+        for name, shape in SHAPES[arch].items()
+    }
+
+
+def _value(name, shape):
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    n = generator.standard_normal(shape, dtype=np.float32)
+    leaf = name.rsplit('.', 1)[-1]
+    if leaf in ('complex_weight', 'complex_weights'):
+        return 0.3 * n
+    if leaf == 'pos_embed':
+        return 0.2 * n
+    if leaf == 'gamma':
+        return 0.5 + 0.1 * n
+    if leaf in ('bias', 'b1', 'b2'):
+        return 0.05 * n
+    if leaf in ('w1', 'w2'):
+        return 0.1 * n
+    if leaf == 'scale' or len(shape) == 1:
+        return 1 + 0.1 * n
+    return n / np.sqrt(np.prod(shape[1:])).astype(np.float32)
+
+
+def recorded_input(record):
+    generator = np.random.default_rng(record['input']['seed'])
+    return torch.from_numpy(
+        generator.standard_normal(record['input']['shape'], dtype=np.float32)
+    )
+
+
+def is_gfnet(arch):
+    return arch.startswith('gfnet')
+
+
+def backbone(arch, **kwargs):
+    """Our backbone of a published variant's name."""
+    if is_gfnet(arch):
+        size = arch.removeprefix('gfnet-')
+        cls = GFNetPyramid if size.startswith('h-') else GFNet
+        return cls(size, **kwargs)
+    family, size, *ablation = arch.split('_')
+    options = _ABLATIONS[ablation[0] if ablation else '']
+    return _METAFORMERS[family](size, **options, **kwargs)
+
+
+def classifier(arch, **kwargs):
+    """Our mmpretrain classifier of a published variant's name."""
+    from mmpretrain.models import ImageClassifier
+
+    if is_gfnet(arch):
+        net = backbone(arch, out_indices=-1, **kwargs)
+        head = 'LinearClsHead'
+    else:
+        net = backbone(arch, out_indices=-1, out_norm=False, **kwargs)
+        head = 'mmfft.MlpHead'
+    dims = net.arch.get('embed_dims', [net.arch.get('embed_dim')])
+    return ImageClassifier(
+        backbone=net,
+        neck=dict(type='GlobalAveragePooling'),
+        head=dict(type=head, num_classes=1000, in_channels=dims[-1]),
+    ).eval()

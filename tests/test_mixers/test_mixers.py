@@ -1,0 +1,134 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Each mixer against its paper's formula, written plainly in float64."""
+
+import pytest
+import torch
+
+from mmfft.errors import ConfigError
+from mmfft.mixers import (
+    AFNO2D,
+    DynamicFilter,
+    ExpandedGlobalFilter,
+    GlobalFilter,
+    SepConv,
+    SquaredReLU,
+    StarReLU,
+)
+
+GRIDS = [(6, 8), (5, 7), (1, 1), (3, 2)]
+
+
+def star_relu(x, act):
+    return act.scale * x.clamp(min=0) ** 2 + act.bias
+
+
+def fft_filter(x, kernel):
+    spectrum = torch.fft.rfft2(x, dim=(1, 2), norm='ortho')
+    return torch.fft.irfft2(
+        spectrum * kernel, s=x.shape[1:3], dim=(1, 2), norm='ortho'
+    )
+
+
+def randomized(mixer):
+    torch.manual_seed(0)
+    for parameter in mixer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return mixer.double()
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_global_filter(grid):
+    mixer = randomized(GlobalFilter(4, grid))
+    x = torch.randn(2, *grid, 4, dtype=torch.float64)
+    kernel = torch.view_as_complex(mixer.filter.weight)
+    torch.testing.assert_close(mixer(x), fft_filter(x, kernel))
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_expanded_global_filter(grid):
+    mixer = randomized(ExpandedGlobalFilter(4, grid))
+    x = torch.randn(2, *grid, 4, dtype=torch.float64)
+    hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
+    kernel = torch.view_as_complex(mixer.filter.weight)
+    expected = fft_filter(hidden, kernel) @ mixer.pwconv2.weight.T
+    torch.testing.assert_close(mixer(x), expected)
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+@pytest.mark.parametrize('num_filters', [1, 4])
+def test_dynamic_filter(grid, num_filters):
+    mixer = randomized(DynamicFilter(8, grid, num_filters=num_filters))
+    x = torch.randn(2, *grid, 8, dtype=torch.float64)
+    mlp = mixer.reweight
+    routing = star_relu(x.mean((1, 2)) @ mlp.fc1.weight.T, mlp.act)
+    routing = (routing @ mlp.fc2.weight.T).reshape(2, num_filters, 16)
+    routing = routing.softmax(1)
+    torch.testing.assert_close(mixer.routing(x), routing)
+    basis = torch.view_as_complex(mixer.basis.weight)
+    kernel = torch.einsum('bnc,hwn->bhwc', routing.to(torch.complex128), basis)
+    hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
+    expected = fft_filter(hidden, kernel) @ mixer.pwconv2.weight.T
+    torch.testing.assert_close(mixer(x), expected)
+
+
+def test_dynamic_filters_differ_between_images():
+    mixer = randomized(DynamicFilter(8, (4, 4)))
+    routing = mixer.routing(torch.randn(2, 4, 4, 8, dtype=torch.float64))
+    assert not torch.allclose(routing[0], routing[1])
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_afno(grid):
+    mixer = randomized(AFNO2D(8, num_blocks=4))
+    x = torch.randn(2, *grid, 8, dtype=torch.float64)
+    hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
+    spectrum = torch.fft.rfft2(hidden, dim=(1, 2), norm='ortho')
+    blocks = spectrum.unflatten(-1, (4, 4))
+    for weight, bias, act in [
+        (mixer.w1, mixer.b1, torch.relu),
+        (mixer.w2, mixer.b2, lambda part: part),
+    ]:
+        weight, bias = torch.complex(*weight), torch.complex(*bias)
+        blocks = torch.einsum('...ki,kio->...ko', blocks, weight) + bias
+        blocks = torch.complex(act(blocks.real), act(blocks.imag))
+    shrink = torch.nn.Softshrink(0.01)
+    blocks = torch.complex(shrink(blocks.real), shrink(blocks.imag))
+    mixed = torch.fft.irfft2(
+        blocks.flatten(-2), s=grid, dim=(1, 2), norm='ortho'
+    )
+    expected = (mixed + hidden) @ mixer.pwconv2.weight.T
+    torch.testing.assert_close(mixer(x), expected)
+
+
+@pytest.mark.parametrize('grid', GRIDS)
+def test_sep_conv(grid):
+    mixer = randomized(SepConv(4))
+    x = torch.randn(2, *grid, 4, dtype=torch.float64)
+    hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
+    padded = torch.zeros(2, grid[0] + 6, grid[1] + 6, 8, dtype=x.dtype)
+    padded[:, 3:-3, 3:-3] = hidden
+    out = torch.zeros_like(hidden)
+    for i in range(7):
+        for j in range(7):
+            window = padded[:, i : i + grid[0], j : j + grid[1]]
+            out += window * mixer.dwconv.weight[:, 0, i, j]
+    torch.testing.assert_close(mixer(x), out @ mixer.pwconv2.weight.T)
+
+
+def test_activations():
+    x = torch.randn(50)
+    star = StarReLU()
+    torch.testing.assert_close(star(x), x.clamp(min=0) ** 2)
+    torch.nn.init.constant_(star.scale, 2)
+    torch.nn.init.constant_(star.bias, -1)
+    torch.testing.assert_close(star(x), 2 * x.clamp(min=0) ** 2 - 1)
+    torch.testing.assert_close(SquaredReLU()(x), x.clamp(min=0) ** 2)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ConfigError, match='num_blocks=5'):
+        AFNO2D(8, num_blocks=5)
+    with pytest.raises(ConfigError, match='num_filters .* 0'):
+        DynamicFilter(8, (4, 4), num_filters=0)
+    with pytest.raises(ConfigError, match='reweight_ratio=0.01'):
+        DynamicFilter(8, (4, 4), reweight_ratio=0.01)

@@ -1,0 +1,145 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmfft.ops import (
+    dynamic_spectral_filter,
+    half_spectrum_shape,
+    project_hermitian,
+    spectral_filter,
+)
+
+sizes = st.integers(1, 9)
+
+
+def dft_matrix(n):
+    k = torch.arange(n, dtype=torch.float64)
+    return torch.exp(-2j * torch.pi * k[:, None] * k / n)
+
+
+def plain_filter(x, kernel):
+    """The papers' formula in float64, written without an FFT.
+
+    ``kernel`` is a half spectrum ``(B or 1, H, W // 2 + 1, C)``; it is
+    completed to the whole one by conjugate symmetry, its self-conjugate
+    columns by their Hermitian part.
+    """
+    h, w = x.shape[1:3]
+    rows, columns = torch.arange(h), torch.arange(w)
+    whole = x.new_zeros(kernel.shape[0], h, w, x.shape[3]).to(kernel.dtype)
+    half = kernel.shape[2]
+    whole[:, :, :half] = kernel
+    mirror = whole[:, (-rows) % h][:, :, (-columns) % w].conj()
+    whole[:, :, half:] = mirror[:, :, half:]
+    for column in {0, w // 2} if w % 2 == 0 else {0}:
+        whole[:, :, column] = (whole[:, :, column] + mirror[:, :, column]) / 2
+    fh, fw = dft_matrix(h), dft_matrix(w)
+    spectrum = torch.einsum('ij,bjkc,kl->bilc', fh, x.to(fh.dtype), fw)
+    out = torch.einsum(
+        'ij,bjkc,kl->bilc', fh.conj(), spectrum * whole, fw.conj()
+    ) / (h * w)
+    assert out.imag.abs().max() < 1e-9
+    return out.real
+
+
+def random_filter(grid, channels, generator, dtype=torch.float64):
+    return torch.randn(
+        *half_spectrum_shape(grid),
+        channels,
+        2,
+        generator=generator,
+        dtype=dtype,
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=sizes, w=sizes, b=st.integers(1, 3), c=st.integers(1, 4))
+def test_static_filter_is_the_papers_formula(h, w, b, c):
+    g = torch.Generator().manual_seed(h * 10 + w)
+    x = torch.randn(b, h, w, c, generator=g, dtype=torch.float64)
+    weight = random_filter((h, w), c, g)
+    expected = plain_filter(x, torch.view_as_complex(weight)[None])
+    torch.testing.assert_close(spectral_filter(x, weight), expected)
+
+
+@settings(max_examples=60, deadline=None)
+@given(h=sizes, w=sizes, b=st.integers(1, 3), n=st.integers(1, 4))
+def test_dynamic_filter_is_the_papers_formula(h, w, b, n):
+    g = torch.Generator().manual_seed(h * 10 + w)
+    c = 3
+    x = torch.randn(b, h, w, c, generator=g, dtype=torch.float64)
+    basis = random_filter((h, w), n, g)
+    routing = torch.rand(b, n, c, generator=g, dtype=torch.float64)
+    kernel = torch.einsum(
+        'bnc,hwn->bhwc',
+        routing.to(torch.complex128),
+        torch.view_as_complex(basis),
+    )
+    torch.testing.assert_close(
+        dynamic_spectral_filter(x, routing, basis), plain_filter(x, kernel)
+    )
+
+
+@pytest.mark.parametrize('grid', [(4, 6), (5, 3), (1, 1), (2, 1), (1, 4)])
+def test_gradients(grid):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, *grid, 2, generator=g, dtype=torch.float64)
+    weight = random_filter(grid, 2, g)
+    routing = torch.rand(2, 2, 2, generator=g, dtype=torch.float64)
+    for tensor in (x, weight, routing):
+        tensor.requires_grad_()
+    assert torch.autograd.gradcheck(spectral_filter, (x, weight))
+    assert torch.autograd.gradcheck(
+        dynamic_spectral_filter, (x, routing, weight)
+    )
+
+
+@pytest.mark.parametrize('grid', [(4, 6), (5, 3), (1, 1), (2, 2), (3, 2)])
+def test_projection_keeps_the_output_and_is_idempotent(grid):
+    g = torch.Generator().manual_seed(0)
+    weight = random_filter(grid, 3, g)
+    projected = project_hermitian(weight, grid)
+    torch.testing.assert_close(project_hermitian(projected, grid), projected)
+    # What the CPU transform ignores is what is projected away.
+    for half in (weight, projected):
+        kernel = torch.fft.irfft2(
+            torch.view_as_complex(half), s=grid, dim=(0, 1)
+        )
+        whole = torch.fft.rfft2(kernel, dim=(0, 1))
+        torch.testing.assert_close(
+            torch.view_as_real(whole), projected, atol=1e-12, rtol=0
+        )
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
+def test_half_precision_comes_back_in_its_own_dtype(dtype):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 7, 6, 3, generator=g)
+    weight = random_filter((7, 6), 3, g, torch.float32)
+    routing = torch.rand(2, 3, 3, generator=g)
+    y = spectral_filter(x.to(dtype), weight.to(dtype))
+    assert y.dtype == dtype
+    expected = spectral_filter(x, weight)
+    tolerance = 2 * torch.finfo(dtype).eps * expected.abs().max().item()
+    torch.testing.assert_close(y.float(), expected, atol=4 * tolerance, rtol=0)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        y = dynamic_spectral_filter(x, routing, weight)
+    torch.testing.assert_close(
+        y, dynamic_spectral_filter(x, routing, weight), atol=0, rtol=0
+    )
+
+
+def test_misfits_are_named():
+    x = torch.randn(1, 4, 6, 2)
+    with pytest.raises(ValueError, match=r'\(4, 4, channels, 2\).*4x6'):
+        spectral_filter(x, torch.randn(4, 3, 2, 2))
+    with pytest.raises(ValueError, match='3 channels but x has 2'):
+        spectral_filter(x, torch.randn(4, 4, 3, 2))
+    with pytest.raises(ValueError, match=r'\(B, H, W, C\)'):
+        spectral_filter(x[0], torch.randn(4, 4, 2, 2))
+    with pytest.raises(ValueError, match=r'\(B, N, C\) = \(1, 5, 2\)'):
+        dynamic_spectral_filter(
+            x, torch.rand(1, 4, 2), torch.randn(4, 4, 5, 2)
+        )

@@ -1,0 +1,99 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The demo: pretrain on digits, then detect and segment them in photographs.
+
+It prints each command before it runs it; they are the ordinary ones.
+"""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import rich
+from mmengine.fileio import load
+
+from mmfft.analysis.demo_report import (
+    add_result,
+    chance_levels,
+    contact_sheet,
+    results_table,
+)
+from mmfft.datasets.digit_scenes import CLASSES
+
+DATA = Path('data/digit_scenes')
+WORK_DIR = Path('work_dirs/demo')
+CONFIGS = dict(
+    cls='configs/demo/cdfformer-nano_1xb64-12e_digit-crops.py',
+    det='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb8-12e_digit-scenes.py',
+    seg='configs/demo/cdfformer-nano_fpn_1xb8-2k_digit-scenes-192x256.py',
+)
+
+
+def run(*command):
+    print(f'\n$ python {shlex.join(map(str, command))}', flush=True)
+    result = subprocess.run([sys.executable, *map(str, command)])
+    if result.returncode:
+        sys.exit(result.returncode)
+
+
+def run_part(part):
+    start = time.time()
+    work_dir, config = WORK_DIR / part, CONFIGS[part]
+    run('tools/train.py', config, '--work-dir', work_dir)
+    checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
+    out = [work_dir / 'metrics.json']
+    if part == 'det':
+        out.append(work_dir / 'predictions.pkl')
+    run(
+        'tools/test.py',
+        config,
+        checkpoint,
+        '--work-dir',
+        work_dir,
+        '--out',
+        *out,
+    )
+    add_result(
+        WORK_DIR / 'results.json',
+        part,
+        load(str(out[0])),
+        time.time() - start,
+    )
+
+
+def report():
+    results = load(str(WORK_DIR / 'results.json'))
+    scenes = DATA / 'scenes' / 'annotations'
+    chance = chance_levels(scenes / 'validation', DATA / 'crops' / 'val')
+    rich.print(results_table(results, chance))
+    predictions = WORK_DIR / 'det' / 'predictions.pkl'
+    if predictions.exists():
+        sheet = WORK_DIR / 'contact_sheet.png'
+        contact_sheet(
+            str(predictions),
+            str(scenes / 'instances_validation.json'),
+            CLASSES,
+            str(sheet),
+        )
+        print(f'pictures      {sheet} (truth left, prediction right)')
+    print(f'results       {WORK_DIR / "results.json"}')
+    for part in results['seconds']:
+        print(f'{part} log, model {WORK_DIR / part}')
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('part', choices=['all', *CONFIGS])
+    part = parser.parse_args().part
+    run('tools/dataset_converters/digit_scenes.py')
+    if part in ('det', 'seg') and not (WORK_DIR / 'cls').exists():
+        run_part('cls')
+    for one in CONFIGS if part == 'all' else [part]:
+        run_part(one)
+    report()
+
+
+if __name__ == '__main__':
+    main()
