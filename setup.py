@@ -1,0 +1,115 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import os
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+# What MIM and the toolboxes look for in `mmfft/.mim`.
+MIM_NAMES = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
+
+
+def read_version():
+    text = (ROOT / 'mmfft' / 'version.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", text, re.M).group(1)
+
+
+def read_readme():
+    readme = ROOT / 'README.md'
+    return readme.read_text(encoding='utf-8') if readme.exists() else ''
+
+
+def read_requirements(name):
+    """The requirements in a file, without comments and blank lines."""
+    lines = (ROOT / name).read_text(encoding='utf-8').splitlines()
+    lines = [line.split('#')[0].strip() for line in lines]
+    return [line for line in lines if line]
+
+
+class BuildWithMim(build_py):
+    """Builds the package and fills `mmfft/.mim`.
+
+    `configs` and `tools` must travel with the package, but never as top-level
+    packages: in site-packages they would hijack the inferencers of every
+    OpenMMLab library. An editable install gets links in the checkout, anything
+    else gets copies. The copies go straight into the build folder, not into
+    the checkout: building a wheel would otherwise turn the links of a
+    developer's editable install into stale copies.
+    """
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            self.fill_mim(ROOT / 'mmfft' / '.mim', link=True)
+        else:
+            self.fill_mim(Path(self.build_lib, 'mmfft', '.mim'), link=False)
+
+    def fill_mim(self, folder, link):
+        if folder.is_symlink():
+            folder.unlink()
+        # All of it anew: a leftover of an earlier build must not be shipped.
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for name in MIM_NAMES:
+            source, target = ROOT / name, folder / name
+            if not source.exists():
+                continue
+            if link and self.make_link(source, target):
+                continue
+            if source.is_dir():
+                ignore = shutil.ignore_patterns('__pycache__', '*.py[cod]')
+                shutil.copytree(source, target, ignore=ignore)
+            else:
+                shutil.copy2(source, target)
+
+    @staticmethod
+    def make_link(source, target):
+        # Relative, so that a checkout can be moved.
+        source = os.path.relpath(source, target.parent)
+        try:
+            os.symlink(source, target, os.path.isdir(source))
+        except OSError:  # Windows without the right to make links
+            return False
+        return True
+
+
+extras = {
+    name: read_requirements(f'requirements/{name}.txt')
+    for name in ('tests', 'export', 'demo')
+}
+extras['all'] = sorted(set(sum(extras.values(), [])))
+
+setup(
+    name='mmfft',
+    version=read_version(),
+    description='Fourier token mixers as backbones for OpenMMLab',
+    long_description=read_readme(),
+    long_description_content_type='text/markdown',
+    author='The mmfft Authors',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords='computer vision, backbone, Fourier transform, token mixer',
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: OS Independent',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+    ],
+    python_requires='>=3.10',
+    # With a package_dir, or without `include`, an editable install would put
+    # the checkout itself on sys.path, and `configs` and `tools` with it.
+    packages=find_packages(include=['mmfft', 'mmfft.*']),
+    install_requires=read_requirements('requirements.txt'),
+    extras_require=extras,
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)
