@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_seg.py'
 ]
 
-checkpoint = 'work_dirs/demo/cls/epoch_12.pth'
+checkpoint = 'work_dirs/demo/cls/epoch_10.pth'
 width = 64
 # SyncBN needs a GPU.
 norm_cfg = dict(type='BN', requires_grad=True)
@@ -18,7 +18,7 @@ model = dict(
         # The filters change from the crops' grid to the scenes'.
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
-    neck=dict(in_channels=[24, 48, 96, 128], out_channels=width),
+    neck=dict(in_channels=[32, 64, 96, 128], out_channels=width),
     decode_head=dict(
         in_channels=[width] * 4,
         channels=width,

@@ -162,7 +162,7 @@ class DigitScenesConfig:
 
     train_scenes: int = 900
     val_scenes: int = 150
-    train_crops: int = 6000
+    train_crops: int = 12000
     val_crops: int = 720
     scene_size: tuple[int, int] = (192, 256)
     crop_size: int = 64

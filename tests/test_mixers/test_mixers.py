@@ -125,6 +125,30 @@ def test_activations():
     torch.testing.assert_close(SquaredReLU()(x), x.clamp(min=0) ** 2)
 
 
+def test_star_relu_gradients():
+    star = StarReLU().double()
+    x = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+
+    def apply(x, scale, bias):
+        return torch.func.functional_call(
+            star, dict(scale=scale, bias=bias), (x,)
+        )
+
+    inputs = (x, star.scale, star.bias)
+    assert torch.autograd.gradcheck(apply, inputs)
+    assert torch.autograd.gradgradcheck(apply, inputs)
+
+
+def test_star_relu_keeps_one_tensor_of_its_size():
+    x = torch.randn(40, 50, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.append(t.shape) or t, lambda t: t
+    ):
+        StarReLU()(x)
+    assert kept.count(x.shape) == 1
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ConfigError, match='num_blocks=5'):
         AFNO2D(8, num_blocks=5)

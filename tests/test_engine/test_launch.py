@@ -1,0 +1,208 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import json
+
+import pytest
+from mmengine.config import Config
+
+from mmfft.engine import (
+    apply_test_options,
+    apply_train_options,
+    check_data,
+    dump_metrics,
+    load_config,
+    print_config_errors,
+)
+from mmfft.errors import ConfigError
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    folder = tmp_path / 'configs'
+    folder.mkdir()
+    file = folder / 'net_1xb8_data.py'
+    file.write_text('value = 1\nauto_scale_lr = dict(enable=False)\n')
+    return file
+
+
+def test_load_config_settles_the_work_dir(config_file):
+    assert load_config(str(config_file)).work_dir == 'work_dirs/net_1xb8_data'
+    cfg = load_config(str(config_file), 'here', dict(value=2), 'pytorch')
+    assert (cfg.work_dir, cfg.value, cfg.launcher) == ('here', 2, 'pytorch')
+    config_file.write_text("work_dir = 'mine'\n")
+    assert load_config(str(config_file)).work_dir == 'mine'
+    assert load_config(str(config_file), 'here').work_dir == 'here'
+
+
+def test_a_missing_config_names_close_ones(config_file):
+    wrong = config_file.with_name('net_1xb9_data.py')
+    with pytest.raises(ConfigError) as error:
+        load_config(str(wrong))
+    assert str(wrong) in str(error.value)
+    assert str(config_file) in str(error.value)
+    with pytest.raises(ConfigError, match='does not exist$'):
+        load_config('nothing-like-it')
+
+
+def loader(**dataset):
+    return dict(dataset=dataset)
+
+
+def test_check_data_names_the_first_missing_path(tmp_path):
+    root = tmp_path / 'data'
+    det = dict(
+        data_root=str(root),
+        ann_file='train.json',
+        data_prefix=dict(img='images'),
+    )
+    cfg = Config(
+        dict(
+            train_dataloader=loader(
+                type='RepeatDataset', dataset=dict(type='Coco', **det)
+            ),
+            data_preparation='python make_it.py',
+        )
+    )
+    with pytest.raises(ConfigError, match='data_root .*data.*make_it.py'):
+        check_data(cfg, 'train')
+    root.mkdir()
+    with pytest.raises(ConfigError, match='ann_file .*train.json'):
+        check_data(cfg, 'train', 'val')
+    (root / 'train.json').touch()
+    with pytest.raises(ConfigError, match='data_prefix .*images'):
+        check_data(cfg, 'train')
+    (root / 'images').mkdir()
+    check_data(cfg, 'train', 'val', 'test')
+
+
+def test_check_data_looks_into_concatenations_and_leaves_urls(tmp_path):
+    cfg = Config(
+        dict(
+            test_dataloader=loader(
+                type='ConcatDataset',
+                datasets=[
+                    dict(data_root='s3://bucket', ann_file='s3://a.json'),
+                    dict(data_root=str(tmp_path), data_prefix='crops'),
+                ],
+            )
+        )
+    )
+    with pytest.raises(ConfigError, match='data_prefix of test_.*crops'):
+        check_data(cfg, 'test')
+
+
+def test_train_options():
+    cfg = Config(
+        dict(
+            optim_wrapper=dict(type='OptimWrapper'),
+            auto_scale_lr=dict(base_batch_size=16, enable=False),
+            val_cfg=dict(),
+            val_dataloader=dict(),
+            val_evaluator=dict(),
+        )
+    )
+    apply_train_options(cfg)
+    assert cfg.val_cfg is not None and 'resume' not in cfg
+    apply_train_options(
+        cfg, resume='auto', amp=True, auto_scale_lr=True, no_validate=True
+    )
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert cfg.optim_wrapper.type == 'AmpOptimWrapper'
+    assert cfg.optim_wrapper.loss_scale == 'dynamic'
+    assert cfg.auto_scale_lr.enable
+    assert cfg.resume and cfg.load_from is None
+
+
+def test_train_options_that_cannot_be(tmp_path):
+    with pytest.raises(ConfigError, match='base_batch_size'):
+        apply_train_options(Config(), auto_scale_lr=True)
+    with pytest.raises(ConfigError, match="'gone.pth' not found"):
+        apply_train_options(Config(), resume='gone.pth')
+    checkpoint = tmp_path / 'a.pth'
+    checkpoint.touch()
+    cfg = Config()
+    apply_train_options(cfg, resume=str(checkpoint))
+    assert cfg.load_from == str(checkpoint) and cfg.resume
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    file = tmp_path / 'a.pth'
+    file.touch()
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    'hook, expected',
+    [
+        (
+            'DetVisualizationHook',
+            lambda cfg: cfg.default_hooks.visualization.test_out_dir,
+        ),
+        ('SegVisualizationHook', lambda cfg: cfg.visualizer.save_dir),
+        (
+            'VisualizationHook',
+            lambda cfg: cfg.default_hooks.visualization.out_dir,
+        ),
+    ],
+)
+def test_show_dir_in_each_toolbox(checkpoint, hook, expected):
+    cfg = Config(
+        dict(
+            default_hooks=dict(visualization=dict(type=hook)),
+            visualizer=dict(),
+        )
+    )
+    apply_test_options(cfg, checkpoint, show_dir='pictures')
+    assert expected(cfg) == 'pictures'
+    hook = cfg.default_hooks.visualization
+    assert hook.get('draw') or hook.get('enable')
+    assert not hook.show
+
+
+def test_predictions_and_metrics(checkpoint, tmp_path):
+    cfg = Config(
+        dict(default_scope='mmdet', test_evaluator=dict(type='CocoMetric'))
+    )
+    out = [str(tmp_path / 'm' / 'a.json'), str(tmp_path / 'p' / 'a.pkl')]
+    apply_test_options(cfg, checkpoint, out)
+    assert [e.type for e in cfg.test_evaluator] == [
+        'CocoMetric',
+        'DumpDetResults',
+    ]
+    dump_metrics(dict(mIoU=0.5), out)
+    assert json.loads((tmp_path / 'm' / 'a.json').read_text()) == {'mIoU': 0.5}
+    with pytest.raises(ConfigError, match=r"'a.txt' must end with .json"):
+        apply_test_options(cfg, checkpoint, ['a.txt'])
+
+
+def test_tta(checkpoint):
+    cfg = Config(
+        dict(
+            model=dict(type='Net'),
+            test_dataloader=loader(type='Data', pipeline=[1]),
+        )
+    )
+    with pytest.raises(ConfigError, match='tta_model and tta_pipeline'):
+        apply_test_options(cfg, checkpoint, tta=True)
+    cfg.tta_model = dict(type='TTA')
+    cfg.tta_pipeline = [dict(type='TestTimeAug')]
+    apply_test_options(cfg, checkpoint, tta=True)
+    assert cfg.model.type == 'TTA' and cfg.model.module.type == 'Net'
+    assert cfg.test_dataloader.dataset.pipeline[0].type == 'TestTimeAug'
+
+
+def test_test_options_that_cannot_be(checkpoint):
+    with pytest.raises(ConfigError, match="'gone.pth' does not exist"):
+        apply_test_options(Config(), 'gone.pth')
+    with pytest.raises(ConfigError, match='default_hooks.visualization'):
+        apply_test_options(Config(), checkpoint, show=True)
+
+
+def test_config_errors_are_one_line_and_others_stay(capsys):
+    with pytest.raises(SystemExit) as stop, print_config_errors('train.py'):
+        raise ConfigError('img_size=0')
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == 'train.py: error: img_size=0\n'
+    with pytest.raises(ValueError, match='a bug'):
+        with print_config_errors('train.py'):
+            raise ValueError('a bug')
