@@ -56,9 +56,9 @@ SPLITS = ('train', 'val')
 # The folder of a split's scenes is named as ADE20K names it.
 SCENE_FOLDERS = dict(train='training', val='validation')
 
-DIGIT_SIZES = (22, 90)  # height of a digit in a scene, in pixels
+DIGIT_SIZES = (36, 96)  # height of a digit in a scene, in pixels
 CROP_FILL = (0.7, 0.95)  # longer side of a digit / side of the crop
-MAX_DIGITS = 8
+MAX_DIGITS = 6
 MAX_ANGLE = 25.0  # degrees; a larger one would turn a 6 into a 9
 EMPTY_SCENES = 0.04
 MIN_VISIBLE = 0.6  # of a digit that the border or another digit cuts
@@ -148,7 +148,7 @@ class DigitScenesConfig:
     Args:
         train_scenes (int): Scenes to train on. Defaults to 900.
         val_scenes (int): Scenes to validate on. Defaults to 150.
-        train_crops (int): Crops to train on. Defaults to 6000.
+        train_crops (int): Crops to train on. Defaults to 12000.
         val_crops (int): Crops to validate on. Defaults to 720.
         scene_size (tuple[int, int]): Height and width of a scene, at least
             64 pixels each. Defaults to (192, 256).
@@ -572,7 +572,7 @@ def _paint_distractor(
 def make_scene(
     source: Source, config: DigitScenesConfig, split: str, index: int
 ) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Paint a scene: up to eight digits of many sizes, or none.
+    """Paint a scene: up to six digits of many sizes, or none.
 
     Args:
         source (Source): Digits and photographs.

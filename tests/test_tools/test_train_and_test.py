@@ -11,7 +11,7 @@ from mmengine.fileio import load
 DEMO = ROOT / 'configs' / 'demo'
 CLS = DEMO / 'cdfformer-nano_1xb64-10e_digit-crops.py'
 DET = DEMO / 'mask-rcnn_cdfformer-nano_fpn_1xb4-6e_digit-scenes.py'
-SEG = DEMO / 'cdfformer-nano_fpn_1xb8-2k_digit-scenes-192x256.py'
+SEG = DEMO / 'cdfformer-nano_fpn_1xb4-1k_digit-scenes-192x256.py'
 
 
 @pytest.fixture(scope='module')

@@ -17,7 +17,7 @@ train_pipeline = [
         scale=(256, 192),
         ratio_range=(0.8, 1.25),
         keep_ratio=True),
-    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=1.),
+    dict(type='RandomCrop', crop_size=crop_size),
     dict(type='PhotoMetricDistortion'),
     dict(type='PackSegInputs')
 ]

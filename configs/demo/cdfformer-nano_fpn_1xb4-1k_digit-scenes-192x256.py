@@ -15,6 +15,7 @@ model = dict(
         type='mmfft.CDFFormer',
         arch=_base_.nano,
         img_size=(192, 256),
+        frozen_stages=1,
         # The filters change from the crops' grid to the scenes'.
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
@@ -23,22 +24,25 @@ model = dict(
         in_channels=[width] * 4,
         channels=width,
         num_classes=11,
-        norm_cfg=norm_cfg))
+        norm_cfg=norm_cfg,
+        # Nine pixels of ten are background.
+        loss_decode=dict(class_weight=[0.1] + [1.] * 10)))
 
-max_iters = 2000
+train_dataloader = dict(batch_size=4)
+max_iters = 1000
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=2e-3))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0,
          end=100),
     dict(type='CosineAnnealingLR', by_epoch=False, begin=0, end=max_iters,
          T_max=max_iters, eta_min=1e-5)
 ]
-auto_scale_lr = dict(base_batch_size=8, enable=False)
+auto_scale_lr = dict(base_batch_size=4, enable=False)
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=1000, max_keep_ckpts=1))
+    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 env_cfg = dict(cudnn_benchmark=False)
 randomness = dict(seed=0)
