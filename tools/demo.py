@@ -25,8 +25,8 @@ from mmfft.datasets.digit_scenes import CLASSES
 DATA = Path('data/digit_scenes')
 WORK_DIR = Path('work_dirs/demo')
 CONFIGS = dict(
-    cls='configs/demo/cdfformer-nano_1xb64-10e_digit-crops.py',
-    det='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-6e_digit-scenes.py',
+    cls='configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py',
+    det='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-5e_digit-scenes.py',
     seg='configs/demo/cdfformer-nano_fpn_1xb4-1k_digit-scenes-192x256.py',
 )
 

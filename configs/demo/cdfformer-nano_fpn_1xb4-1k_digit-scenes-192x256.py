@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_seg.py'
 ]
 
-checkpoint = 'work_dirs/demo/cls/epoch_10.pth'
+checkpoint = 'work_dirs/demo/cls/epoch_8.pth'
 width = 64
 # SyncBN needs a GPU.
 norm_cfg = dict(type='BN', requires_grad=True)
@@ -31,7 +31,7 @@ model = dict(
 train_dataloader = dict(batch_size=4)
 max_iters = 1000
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500)
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(optimizer=dict(lr=2e-3))

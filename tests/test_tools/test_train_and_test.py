@@ -9,14 +9,14 @@ from conftest import ROOT, small_data
 from mmengine.fileio import load
 
 DEMO = ROOT / 'configs' / 'demo'
-CLS = DEMO / 'cdfformer-nano_1xb64-10e_digit-crops.py'
-DET = DEMO / 'mask-rcnn_cdfformer-nano_fpn_1xb4-6e_digit-scenes.py'
+CLS = DEMO / 'cdfformer-nano_1xb64-8e_digit-crops.py'
+DET = DEMO / 'mask-rcnn_cdfformer-nano_fpn_1xb4-5e_digit-scenes.py'
 SEG = DEMO / 'cdfformer-nano_fpn_1xb4-1k_digit-scenes-192x256.py'
 
 
 @pytest.fixture(scope='module')
 def pretrained(tmp_path_factory, digit_scenes, run_tool):
-    """Work directory of a classifier trained for an epoch."""
+    """Checkpoint of a classifier trained for two epochs."""
     folder = tmp_path_factory.mktemp('cls')
     run_tool(
         'train.py',
@@ -24,11 +24,11 @@ def pretrained(tmp_path_factory, digit_scenes, run_tool):
         '--work-dir',
         folder,
         '--cfg-options',
-        'train_cfg.max_epochs=1',
+        'train_cfg.max_epochs=2',
         *small_data('mmpretrain', digit_scenes),
         cwd=folder,
     )
-    return folder
+    return folder / 'epoch_2.pth'
 
 
 def in_a_work_dir(folder, config, run_tool, options, lengths, out):
@@ -70,20 +70,18 @@ def in_a_work_dir(folder, config, run_tool, options, lengths, out):
     return first.stdout
 
 
-def test_mmpretrain(pretrained, digit_scenes, run_tool):
+def test_mmpretrain(tmp_path, digit_scenes, run_tool):
     options = small_data('mmpretrain', digit_scenes)
-    out = [pretrained / 'metrics.json', pretrained / 'predictions.pkl']
-    in_a_work_dir(
-        pretrained, CLS, run_tool, options, ('max_epochs', 1, 2), out
-    )
+    out = [tmp_path / 'metrics.json', tmp_path / 'predictions.pkl']
+    in_a_work_dir(tmp_path, CLS, run_tool, options, ('max_epochs', 2, 3), out)
     assert 0 <= json.loads(out[0].read_text())['accuracy/top1'] <= 100
     assert len(load(str(out[1]))) == 20
-    assert list((pretrained / 'shown').rglob('*.png'))
+    assert list((tmp_path / 'shown').rglob('*.png'))
 
 
 def test_mmdet(pretrained, tmp_path, digit_scenes, run_tool):
     options = [
-        f'model.backbone.init_cfg.checkpoint={pretrained / "epoch_1.pth"}',
+        f'model.backbone.init_cfg.checkpoint={pretrained}',
         *small_data('mmdet', digit_scenes),
     ]
     out = [tmp_path / 'metrics.json', tmp_path / 'predictions.pkl']
@@ -100,7 +98,7 @@ def test_mmdet(pretrained, tmp_path, digit_scenes, run_tool):
 
 def test_mmseg(pretrained, tmp_path, digit_scenes, run_tool):
     options = [
-        f'model.backbone.init_cfg.checkpoint={pretrained / "epoch_1.pth"}',
+        f'model.backbone.init_cfg.checkpoint={pretrained}',
         'default_hooks.checkpoint.interval=1',
         'train_cfg.val_interval=1',
         'default_hooks.visualization.interval=1',

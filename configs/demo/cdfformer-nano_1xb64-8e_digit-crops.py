@@ -15,8 +15,8 @@ model = dict(
     neck=dict(type='GlobalAveragePooling'),
     head=dict(type='mmfft.MlpHead', num_classes=10, in_channels=128))
 
-max_epochs = 10
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
+max_epochs = 8
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=4)
 val_cfg = dict()
 test_cfg = dict()
 param_scheduler = [

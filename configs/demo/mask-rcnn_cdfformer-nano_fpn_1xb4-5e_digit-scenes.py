@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_det.py'
 ]
 
-checkpoint = 'work_dirs/demo/cls/epoch_10.pth'
+checkpoint = 'work_dirs/demo/cls/epoch_8.pth'
 width = 64
 model = dict(
     backbone=dict(
@@ -45,9 +45,9 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
 
 train_dataloader = dict(batch_size=4)
-max_epochs = 6
+max_epochs = 5
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=3)
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
