@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import rich
+from mmengine.config import Config
 from mmengine.fileio import load
 
 from mmfft.analysis.demo_report import (
@@ -88,8 +89,11 @@ def main():
     parser.add_argument('part', choices=['all', *CONFIGS])
     part = parser.parse_args().part
     run('tools/dataset_converters/digit_scenes.py')
-    if part in ('det', 'seg') and not (WORK_DIR / 'cls').exists():
-        run_part('cls')
+    if part in ('det', 'seg'):
+        # The checkpoint of the first part that this one starts from.
+        start = Path(Config.fromfile(CONFIGS[part]).checkpoint)
+        if not start.is_file():
+            run_part('cls')
     for one in CONFIGS if part == 'all' else [part]:
         run_part(one)
     report()
