@@ -90,6 +90,7 @@ def write_as_coco(scenes):
     (scenes / 'as_coco.json').write_text(json.dumps(coco))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
 def test_a_config_of_the_readme_trains(name, tmp_path, digit_scenes, run_tool):
     text = CONFIGS[name]

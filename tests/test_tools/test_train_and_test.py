@@ -8,6 +8,8 @@ import torch
 from conftest import ROOT, small_data
 from mmengine.fileio import load
 
+pytestmark = pytest.mark.slow
+
 DEMO = ROOT / 'configs' / 'demo'
 CLS = DEMO / 'cdfformer-nano_1xb64-8e_digit-crops.py'
 DET = DEMO / 'mask-rcnn_cdfformer-nano_fpn_1xb4-5e_digit-scenes.py'
