@@ -1,5 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
+from . import checkpoints  # mmengine's loading made safe
+from .model_hub import register_models_with_mmpretrain
 from .registry import MODELS
 from .version import __version__, version_info
 
-__all__ = ['MODELS', '__version__', 'version_info']
+__all__ = ['MODELS', '__version__', 'checkpoints', 'version_info']
+
+register_models_with_mmpretrain()

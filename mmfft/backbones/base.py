@@ -1,5 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
-from collections.abc import Sequence
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import torch.utils.checkpoint as checkpoint
 from mmengine.logging import print_log
@@ -25,6 +27,9 @@ class FourierBackbone(BaseModule):
             negative ones counted from the end.
         frozen_stages (int): -1 freezes nothing, 0 the stem, k the stem and
             the first k stages.
+        norm_eval (bool): Keep the norms in evaluation mode while training.
+            Those of this family have no running statistics, so that it
+            changes no output; it lets a config pass it to any backbone.
         with_cp (bool): Recompute each block in the backward pass instead of
             keeping its activations.
         init_cfg (dict | list[dict], optional): mmengine's initialization.
@@ -41,6 +46,7 @@ class FourierBackbone(BaseModule):
         img_size: int | Grid,
         out_indices: int | Sequence[int],
         frozen_stages: int,
+        norm_eval: bool,
         with_cp: bool,
         init_cfg: dict | list[dict] | None,
     ):
@@ -55,6 +61,7 @@ class FourierBackbone(BaseModule):
                 f'{self.num_levels} (everything)'
             )
         self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
         self.with_cp = with_cp
 
     @property
@@ -80,6 +87,34 @@ class FourierBackbone(BaseModule):
             )
         return arch
 
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """Features as they leave the last block of some levels.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+            levels (Sequence[int]): Ascending; nothing behind the last one is
+                computed.
+
+        Returns:
+            list[Tensor]: One ``(B, H, W, C)`` a level, before its norm.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image to features.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index.
+        """
+        outs = self.forward_levels(x, self.out_indices)
+        return tuple(
+            getattr(self, f'norm{i}')(out).permute(0, 3, 1, 2).contiguous()
+            for i, out in zip(self.out_indices, outs)
+        )
+
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
             return checkpoint.checkpoint(block, x, use_reentrant=False)
@@ -99,27 +134,99 @@ class FourierBackbone(BaseModule):
     def train(self, mode: bool = True) -> 'FourierBackbone':
         super().train(mode)
         self._freeze_stages()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.LayerNorm):
+                    module.eval()
         return self
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        """Report what changes its grid on the way in."""
+        """Check and report what comes in, before anything is changed."""
+        own = _without_grids(self.state_dict())
+        if not prefix and not any(name in state_dict for name in own):
+            _take_backbone_of_classifier(state_dict)
+        under_prefix = {
+            name.removeprefix(prefix): value
+            for name, value in state_dict.items()
+            if name.startswith(prefix)
+        }
+        incoming = _without_grids(under_prefix)
+        loaded = [name for name in own if name in incoming]
+        if not loaded and (incoming or not prefix):
+            raise ConfigError(
+                f'nothing in the checkpoint fits {type(self).__name__}: it '
+                f'has {list(incoming)[:3]}, the model {list(own)[:3]}'
+            )
+        resized = self._check_shapes(loaded, own, under_prefix)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        resized = {}
-        for name, module in self.named_modules():
-            if isinstance(module, GridParameter):
-                grid = module.incoming_grid(state_dict, f'{prefix}{name}.')
-                if grid is not None and grid != module.size:
-                    change = (type(module).__name__, grid, module.size)
-                    resized[change] = resized.get(change, 0) + 1
-        if resized:
-            changes = ', '.join(
-                f'{count} {kind} from {old[0]}x{old[1]} to {new[0]}x{new[1]}'
-                for (kind, old, new), count in resized.items()
-            )
+        # A part of a larger model may be left out on purpose.
+        if not loaded:
             print_log(
-                f'{type(self).__name__}: resized on load: {changes}',
+                f'{type(self).__name__}: the checkpoint has nothing for '
+                f'{prefix}',
                 logger='current',
+                level=logging.WARNING,
             )
+            return
+        print_log(
+            f'{type(self).__name__}: loaded {len(loaded)} of {len(own)} '
+            f'tensors; resized: {resized or "none"}; missing: '
+            f'{_some(n for n in own if n not in incoming)}; left over: '
+            f'{_some(n for n in incoming if n not in own)}',
+            logger='current',
+        )
+
+    def _check_shapes(
+        self, loaded: list[str], own: dict, incoming: dict
+    ) -> str:
+        """Refuse shapes that do not fit; say what is resized."""
+        changes = Counter()
+        on_grids = {
+            f'{name}.weight': module
+            for name, module in self.named_modules()
+            if isinstance(module, GridParameter)
+        }
+        for name in loaded:
+            module = on_grids.get(name)
+            fits = (
+                incoming[name].shape == own[name].shape
+                if module is None
+                else module.same_channels(incoming[name])
+            )
+            if not fits:
+                raise ConfigError(
+                    f'the checkpoint does not fit arch={self.arch} of '
+                    f'{type(self).__name__}: {name} has shape '
+                    f'{tuple(incoming[name].shape)}, the model '
+                    f'{tuple(own[name].shape)}'
+                )
+            if module is None:
+                continue
+            old = module.incoming_grid(incoming, name.removesuffix('weight'))
+            if old != module.size:
+                changes[type(module).__name__, old, module.size] += 1
+        return ', '.join(
+            f'{count} {kind} from {old[0]}x{old[1]} to {new[0]}x{new[1]}'
+            for (kind, old, new), count in changes.items()
+        )
+
+
+def _without_grids(state_dict: dict) -> dict:
+    # Published checkpoints do not have them.
+    return {k: v for k, v in state_dict.items() if not k.endswith('.grid')}
+
+
+def _take_backbone_of_classifier(state_dict: dict) -> None:
+    """Drop ``backbone.`` from the names, in place."""
+    for name in list(state_dict):
+        if name.startswith('backbone.'):
+            state_dict[name.removeprefix('backbone.')] = state_dict.pop(name)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f', ... ({len(names)} in all)' if len(names) > 3 else ''
+    return ', '.join(names[:3]) + more or 'none'
 
 
 def _resolve_img_size(img_size: int | Grid) -> Grid:

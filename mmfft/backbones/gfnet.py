@@ -61,7 +61,7 @@ class PositionEmbedding(GridParameter):
             )
         return side, side
 
-    def _same_channels(self, weight: Tensor) -> bool:
+    def same_channels(self, weight: Tensor) -> bool:
         return weight.shape[2:] == self.weight.shape[2:]
 
     def forward(self, grid: Grid) -> Tensor:
@@ -114,7 +114,14 @@ class _GFNetBase(FourierBackbone):
     """
 
     def __init__(
-        self, arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+        self,
+        arch,
+        img_size,
+        out_indices,
+        frozen_stages,
+        norm_eval,
+        with_cp,
+        init_cfg,
     ):
         if init_cfg is None:
             # As published: convolutions keep PyTorch's own initialization.
@@ -122,7 +129,13 @@ class _GFNetBase(FourierBackbone):
                 type='TruncNormal', layer='Linear', std=0.02, bias=0.0
             )
         super().__init__(
-            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+            arch,
+            img_size,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            init_cfg,
         )
 
     def _add_norms(self, dims: Sequence[int], out_norm: bool) -> None:
@@ -130,9 +143,6 @@ class _GFNetBase(FourierBackbone):
             self.add_module(
                 f'norm{i}', _norm(dims[i]) if out_norm else nn.Identity()
             )
-
-    def _out(self, i: int, x: Tensor) -> Tensor:
-        return getattr(self, f'norm{i}')(x).permute(0, 3, 1, 2).contiguous()
 
     def _frozen_norms(self) -> list[nn.Module]:
         return [
@@ -170,6 +180,9 @@ class GFNet(_GFNetBase):
             the classifier's last one is published. Defaults to True.
         frozen_stages (int): -1 freezes nothing, 0 the patch and position
             embedding, k these and the first k blocks. Defaults to -1.
+        norm_eval (bool): Keep the norms in evaluation mode while training;
+            they have no running statistics, so that it changes no output.
+            Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass to save memory.
             Defaults to False.
         init_cfg (dict | list[dict], optional): Initialization. Defaults to
@@ -197,11 +210,18 @@ class GFNet(_GFNetBase):
         out_indices: int | Sequence[int] = -1,
         out_norm: bool = True,
         frozen_stages: int = -1,
+        norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(
-            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+            arch,
+            img_size,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            init_cfg,
         )
         dim, depth = self.arch['embed_dim'], self.arch['depth']
         self.patch_embed = PatchEmbed(in_channels, dim, patch_size)
@@ -219,23 +239,15 @@ class GFNet(_GFNetBase):
     def num_levels(self) -> int:
         return self.arch['depth']
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image to features.
-
-        Args:
-            x (Tensor): Shape ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor]: One contiguous ``(B, C, H', W')`` an out index.
-        """
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
         x = self.patch_embed(x)
         x = x + self.pos_embed(x.shape[1:3])
         outs = []
-        for i, block in enumerate(self.blocks):
-            x = self._run(block, x)
-            if i in self.out_indices:
-                outs.append(self._out(i, x))
-        return tuple(outs)
+        for i in range(levels[-1] + 1):
+            x = self._run(self.blocks[i], x)
+            if i in levels:
+                outs.append(x)
+        return outs
 
     def _frozen_modules(self) -> list[nn.Module]:
         return [
@@ -280,12 +292,15 @@ class GFNetPyramid(_GFNetBase):
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
-        out_indices (int | Sequence[int]): Stages to return. Defaults to
-            ``(0, 1, 2, 3)``.
+        out_indices (int | Sequence[int]): Stages to return, of stride 4, 8,
+            16, 32. Defaults to ``(0, 1, 2, 3)``.
         out_norm (bool): Whether each output passes a LayerNorm of its own;
             the classifier's last one is published. Defaults to True.
         frozen_stages (int): -1 freezes nothing, 0 the patch and position
             embedding, k these and the first k stages. Defaults to -1.
+        norm_eval (bool): Keep the norms in evaluation mode while training;
+            they have no running statistics, so that it changes no output.
+            Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass to save memory.
             Defaults to False.
         init_cfg (dict | list[dict], optional): Initialization. Defaults to
@@ -323,11 +338,18 @@ class GFNetPyramid(_GFNetBase):
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         out_norm: bool = True,
         frozen_stages: int = -1,
+        norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
         super().__init__(
-            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+            arch,
+            img_size,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            init_cfg,
         )
         dims, depths = self.arch['embed_dims'], self.arch['depths']
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
@@ -365,27 +387,18 @@ class GFNetPyramid(_GFNetBase):
     def num_levels(self) -> int:
         return 4
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image to features.
-
-        Args:
-            x (Tensor): Shape ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index, of
-            stride 4, 8, 16, 32.
-        """
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
         outs = []
-        for i, (embed, stage) in enumerate(zip(self.patch_embed, self.blocks)):
+        for i in range(levels[-1] + 1):
             # A permuted view: a convolution reads channels-last as it is.
-            x = embed(x if i == 0 else x.permute(0, 3, 1, 2))
+            x = self.patch_embed[i](x if i == 0 else x.permute(0, 3, 1, 2))
             if i == 0:
                 x = x + self.pos_embed(x.shape[1:3])
-            for block in stage:
+            for block in self.blocks[i]:
                 x = self._run(block, x)
-            if i in self.out_indices:
-                outs.append(self._out(i, x))
-        return tuple(outs)
+            if i in levels:
+                outs.append(x)
+        return outs
 
     def _frozen_modules(self) -> list[nn.Module]:
         return [

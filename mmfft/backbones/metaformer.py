@@ -117,14 +117,17 @@ class MetaFormer(FourierBackbone):
             linearly from 0. Defaults to 0.
         act_cfg (dict): Activation of the MLPs and of the mixers' expansion.
             Defaults to ``dict(type='mmfft.StarReLU')``.
-        out_indices (int | Sequence[int]): Stages to return. Defaults to
-            ``(0, 1, 2, 3)``.
+        out_indices (int | Sequence[int]): Stages to return, of stride 4, 8,
+            16, 32. Defaults to ``(0, 1, 2, 3)``.
         out_norm (bool): Whether each output passes a LayerNorm of its own,
             as for dense prediction. The family's classifiers take the plain
             last stage instead, see :class:`mmfft.heads.MlpHead`. Defaults to
             True.
         frozen_stages (int): -1 freezes nothing, 0 the stem, k the stem and
             the first k stages. Defaults to -1.
+        norm_eval (bool): Keep the norms in evaluation mode while training;
+            they have no running statistics, so that it changes no output.
+            Defaults to False.
         with_cp (bool): Recompute blocks in the backward pass to save memory.
             Defaults to False.
         init_cfg (dict | list[dict], optional): Initialization. Defaults to
@@ -145,6 +148,7 @@ class MetaFormer(FourierBackbone):
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         out_norm: bool = True,
         frozen_stages: int = -1,
+        norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
     ):
@@ -156,7 +160,13 @@ class MetaFormer(FourierBackbone):
                 bias=0.0,
             )
         super().__init__(
-            arch, img_size, out_indices, frozen_stages, with_cp, init_cfg
+            arch,
+            img_size,
+            out_indices,
+            frozen_stages,
+            norm_eval,
+            with_cp,
+            init_cfg,
         )
         if min(self.img_size) < 3:
             raise ConfigError(
@@ -222,27 +232,15 @@ class MetaFormer(FourierBackbone):
         """Mixer of one block of ``stage``, which works on ``grid``."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image to features.
-
-        Args:
-            x (Tensor): Shape ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index, of
-            stride 4, 8, 16, 32.
-        """
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
         outs = []
-        for i, (downsample, stage) in enumerate(
-            zip(self.downsample_layers, self.stages)
-        ):
-            x = downsample(x)
-            for block in stage:
+        for i in range(levels[-1] + 1):
+            x = self.downsample_layers[i](x)
+            for block in self.stages[i]:
                 x = self._run(block, x)
-            if i in self.out_indices:
-                out = getattr(self, f'norm{i}')(x)
-                outs.append(out.permute(0, 3, 1, 2).contiguous())
-        return tuple(outs)
+            if i in levels:
+                outs.append(x)
+        return outs
 
     def _frozen_modules(self) -> list[nn.Module]:
         frozen = max(1, self.frozen_stages)

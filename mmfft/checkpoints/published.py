@@ -2,10 +2,64 @@
 """Names of the published state dicts, translated to ours."""
 
 import re
+from collections.abc import Iterable
 
 from torch import Tensor
 
 from ..errors import ConfigError
+
+_AFFINE = r'\.(weight|bias)'
+_SCALAR = r'\.(scale|bias)'
+_STEM = r'downsample_layers\.\d\.'
+_BLOCK = r'stages\.\d\.\d+\.'
+_METAFORMER_NAMES = re.compile(
+    '|'.join(
+        (
+            rf'{_STEM}(conv{_AFFINE}|(pre|post)_norm\.weight)',
+            rf'{_BLOCK}norm[12]\.weight',
+            rf'{_BLOCK}res_scale[12]\.scale',
+            rf'{_BLOCK}mlp\.(fc[12]\.weight|act{_SCALAR})',
+            rf'{_BLOCK}token_mixer\.(pwconv[12]|dwconv)\.weight',
+            rf'{_BLOCK}token_mixer\.act1{_SCALAR}',
+            rf'{_BLOCK}token_mixer\.reweight\.(fc[12]\.weight|act{_SCALAR})',
+            rf'{_BLOCK}token_mixer\.(complex_weights|[wb][12])',
+            rf'norm{_AFFINE}',
+            rf'head\.(fc1|norm|fc2){_AFFINE}',
+        )
+    )
+)
+_GFNET_NAMES = re.compile(
+    '|'.join(
+        (
+            r'pos_embed',
+            rf'patch_embed\.(\d\.)?proj{_AFFINE}',
+            r'blocks\.(\d\.)?\d+\.'
+            rf'(gamma|filter\.complex_weight|(norm[12]|mlp\.fc[12]){_AFFINE})',
+            rf'(norm|head){_AFFINE}',
+        )
+    )
+)
+# No other family has these, ConvFormer and CAFormer included, whose
+# remaining names are the same.
+_METAFORMER_MARK = re.compile(
+    r'stages\.\d\.\d+\.token_mixer\.(complex_weights|w1)'
+)
+_GFNET_MARK = re.compile(r'blocks\.(\d\.)?\d+\.filter\.complex_weight')
+
+
+def is_published(names: Iterable[str]) -> bool:
+    """Whether a state dict with these names is of a published Fourier model.
+
+    Args:
+        names (Iterable[str]): Names of its tensors.
+
+    Returns:
+        bool: True for DFFormer, CDFFormer, GFFormer, GFNet and GFNet-H.
+    """
+    return any(
+        _METAFORMER_MARK.fullmatch(name) or _GFNET_MARK.fullmatch(name)
+        for name in names
+    )
 
 
 def convert_published(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -26,19 +80,23 @@ def convert_published(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         ``LinearClsHead`` (``head.``).
 
     Raises:
-        ConfigError: If the names are of neither family.
+        ConfigError: If the names are of neither family, or some are not.
     """
-    if 'downsample_layers.0.conv.weight' in state_dict:
-        translate = _metaformer_name
-    elif 'pos_embed' in state_dict and any(
-        name.endswith('filter.complex_weight') for name in state_dict
-    ):
-        translate = _gfnet_name
-    else:
+    if not is_published(state_dict):
         raise ConfigError(
             'not a published checkpoint of DFFormer, CDFFormer, GFFormer, '
             f'GFNet or GFNet-H; its first keys are {list(state_dict)[:5]}'
         )
+    gfnet = 'pos_embed' in state_dict
+    known = _GFNET_NAMES if gfnet else _METAFORMER_NAMES
+    foreign = [name for name in state_dict if not known.fullmatch(name)]
+    if foreign:
+        raise ConfigError(
+            f'a checkpoint of the {"GFNet" if gfnet else "DFFormer"} family '
+            f'has no {foreign[:5]} ({len(foreign)} of {len(state_dict)} keys '
+            'do not fit)'
+        )
+    translate = _gfnet_name if gfnet else _metaformer_name
     return {translate(name, state_dict): v for name, v in state_dict.items()}
 
 
@@ -60,12 +118,9 @@ def _gfnet_name(name: str, state_dict: dict) -> str:
     if name == 'pos_embed':
         return 'backbone.pos_embed.weight'
     if name.startswith('norm.'):
-        blocks = {
-            int(match[1])
-            for match in (re.match(r'blocks\.(\d+)\.', k) for k in state_dict)
-            if match
-        }
-        return f'backbone.norm{max(blocks)}.{name.removeprefix("norm.")}'
+        levels = (re.match(r'blocks\.(\d+)\.', key) for key in state_dict)
+        last = max(int(match[1]) for match in levels if match)
+        return f'backbone.norm{last}.{name.removeprefix("norm.")}'
     return 'backbone.' + name.replace(
         '.filter.complex_weight', '.token_mixer.filter.weight'
     )

@@ -1,9 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Heads. Each belongs to a toolbox and is there where the toolbox is."""
+"""Heads; those of a toolbox are there where the toolbox is."""
 
 from importlib.util import find_spec
 
-__all__ = []
+from .mlp_classifier import MlpClassifier
+
+__all__ = ['MlpClassifier']
 
 if find_spec('mmpretrain') is not None:
     from .mlp_head import MlpHead

@@ -1,22 +1,19 @@
 # Copyright (c) mmfft authors. All rights reserved.
 from mmpretrain.models.heads import ClsHead
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ConfigError
-from ..mixers import SquaredReLU
 from ..registry import MODELS
+from .mlp_classifier import MlpClassifier
 
 
 @MODELS.register_module()
-class MlpHead(ClsHead):
-    """The classifier of the MetaFormer family.
+class MlpHead(MlpClassifier, ClsHead):
+    """The classifier of the MetaFormer family, as a head of mmpretrain.
 
-    From `MetaFormer Baselines for Vision
-    <https://arxiv.org/abs/2210.13452>`_: LayerNorm of the pooled features,
-    then linear, squared ReLU, LayerNorm, dropout, linear. The first norm is
-    the backbone's final one in the published code; it stands after pooling
-    and so belongs here. Use it with ``neck=dict(type='GlobalAveragePooling')``
-    and a backbone with ``out_norm=False``.
+    See :class:`MlpClassifier` for its layers. Use it with
+    ``neck=dict(type='GlobalAveragePooling')`` and a backbone with
+    ``out_norm=False``.
 
     Args:
         num_classes (int): Number of classes.
@@ -43,18 +40,18 @@ class MlpHead(ClsHead):
         ),
         **kwargs,
     ):
-        super().__init__(init_cfg=init_cfg, **kwargs)
         if num_classes < 1:
             raise ConfigError(
                 f'num_classes must be positive, got {num_classes}'
             )
-        hidden = int(mlp_ratio * in_channels)
-        self.pre_norm = nn.LayerNorm(in_channels, eps=1e-6)
-        self.fc1 = nn.Linear(in_channels, hidden)
-        self.act = SquaredReLU()
-        self.norm = nn.LayerNorm(hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.fc2 = nn.Linear(hidden, num_classes)
+        super().__init__(
+            num_classes,
+            in_channels,
+            mlp_ratio,
+            dropout,
+            init_cfg=init_cfg,
+            **kwargs,
+        )
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Features before the last layer.
@@ -66,8 +63,4 @@ class MlpHead(ClsHead):
         Returns:
             Tensor: Shape ``(B, hidden)``.
         """
-        return self.norm(self.act(self.fc1(self.pre_norm(feats[-1]))))
-
-    def forward(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Logits ``(B, num_classes)`` of pooled features."""
-        return self.fc2(self.dropout(self.pre_logits(feats)))
+        return super().pre_logits(feats[-1])

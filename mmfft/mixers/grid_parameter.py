@@ -91,12 +91,12 @@ class GridParameter(nn.Module):
             incoming[f'{prefix}grid'] = self.grid
             weight = state_dict[weight_key]
             # Another number of filters or channels is a mismatch to report.
-            if grid != self.size and self._same_channels(weight):
+            if grid != self.size and self.same_channels(weight):
                 incoming[weight_key] = self.resize(weight, grid, self.size)
         # The caller's dictionary stays as it was.
         super()._load_from_state_dict(
             {**state_dict, **incoming}, prefix, *args, **kwargs
         )
 
-    def _same_channels(self, weight: Tensor) -> bool:
+    def same_channels(self, weight: Tensor) -> bool:
         raise NotImplementedError

@@ -58,5 +58,5 @@ class HalfSpectrum(GridParameter):
             return rows, rows
         return rows, max(1, 2 * (columns - 1))
 
-    def _same_channels(self, weight: Tensor) -> bool:
+    def same_channels(self, weight: Tensor) -> bool:
         return weight.shape[2:] == self.weight.shape[2:]

@@ -144,22 +144,6 @@ def test_state_dict_moves_between_sizes(name):
         torch.testing.assert_close(target.eval()(x), again.eval()(x))
 
 
-def test_load_reports_the_grids(monkeypatch):
-    said = []
-    monkeypatch.setattr(
-        'mmfft.backbones.base.print_log',
-        lambda message, logger: said.append(message),
-    )
-    state = build('cdfformer').state_dict()
-    build('cdfformer').load_state_dict(state)
-    assert not said
-    build('cdfformer', img_size=128).load_state_dict(state)
-    assert said == [
-        'CDFFormer: resized on load: 2 HalfSpectrum from 4x4 to 8x8, '
-        '1 HalfSpectrum from 2x2 to 4x4'
-    ]
-
-
 @every_backbone
 def test_copies_and_pickles(name):
     model = build(name).eval()

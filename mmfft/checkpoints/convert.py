@@ -1,0 +1,175 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""A published file into a checkpoint of the mmpretrain classifier."""
+
+import math
+from pathlib import Path
+
+from mmengine.registry import init_default_scope
+from mmengine.runner import save_checkpoint
+from torch import Tensor
+
+from ..backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
+from ..errors import ConfigError
+from ..registry import MODELS
+from .loading import read_file, unwrap
+from .published import convert_published
+
+
+def convert_file(source: str, target: str) -> dict:
+    """Write the checkpoint of an mmpretrain classifier.
+
+    Args:
+        source (str): A published checkpoint.
+        target (str): Where to write; must not exist.
+
+    Returns:
+        dict: Config of the classifier, which the checkpoint fits strictly.
+
+    Raises:
+        ConfigError: If ``source`` is not of a published model, or ``target``
+            exists.
+    """
+    if Path(target).exists():
+        raise ConfigError(f'{target!r} exists already: choose another name')
+    published = unwrap(read_file(source))
+    state_dict = convert_published(published)
+    config = describe(published)
+    init_default_scope('mmpretrain')
+    model = MODELS.build(config)
+    _require_same(state_dict, model.state_dict())
+    model.load_state_dict(state_dict, strict=True)
+    checkpoint = dict(meta=dict(model=config), state_dict=model.state_dict())
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(checkpoint, target)
+    return config
+
+
+def describe(state_dict: dict[str, Tensor]) -> dict:
+    """Config of the classifier that a published state dict belongs to.
+
+    Args:
+        state_dict (dict[str, Tensor]): Of names that
+            :func:`convert_published` takes.
+
+    Returns:
+        dict: An ``ImageClassifier`` of mmpretrain. Names and shapes do not
+        tell GELU from ReLU; a model without StarReLU is given GELU.
+    """
+    if 'pos_embed' in state_dict:
+        backbone, dim = _describe_gfnet(state_dict)
+        classes = len(state_dict['head.weight'])
+        head = 'mmpretrain.LinearClsHead'
+    else:
+        backbone, dim = _describe_metaformer(state_dict)
+        classes = len(state_dict['head.fc2.weight'])
+        head = 'mmfft.MlpHead'
+    return dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=backbone,
+        neck=dict(type='mmpretrain.GlobalAveragePooling'),
+        head=dict(type=head, num_classes=classes, in_channels=dim),
+    )
+
+
+def _describe_metaformer(state_dict: dict) -> tuple[dict, int]:
+    dims = [
+        len(state_dict[f'downsample_layers.{i}.conv.weight']) for i in range(4)
+    ]
+    depths = _depths(state_dict, 'stages')
+    mixers = tuple(_mixer(state_dict, i) for i in range(4))
+    family = next(
+        (
+            f
+            for f in (DFFormer, CDFFormer, GFFormer)
+            if f.token_mixers == mixers
+        ),
+        None,
+    )
+    backbone = dict(
+        type=f'mmfft.{(family or DFFormer).__name__}',
+        arch=_arch(DFFormer, dict(embed_dims=dims, depths=depths)),
+        out_indices=(3,),
+        out_norm=False,
+    )
+    if family is None:
+        backbone['token_mixers'] = mixers
+    for i, mixer in enumerate(mixers):
+        if mixer == 'DynamicFilter':
+            prefix = f'stages.{i}.0.token_mixer.'
+            filters = state_dict[f'{prefix}complex_weights'].shape[2]
+            hidden = len(state_dict[f'{prefix}reweight.fc1.weight'])
+            backbone.update(
+                num_filters=filters, reweight_ratio=hidden / dims[i]
+            )
+        if mixer in ('DynamicFilter', 'GlobalFilter'):
+            rows = len(state_dict[f'stages.{i}.0.token_mixer.complex_weights'])
+            backbone['img_size'] = rows * 4 * 2**i
+    if 'stages.0.0.mlp.act.scale' not in state_dict:
+        backbone['act_cfg'] = dict(type='GELU')
+    return backbone, dims[-1]
+
+
+def _mixer(state_dict: dict, stage: int) -> str:
+    prefix = f'stages.{stage}.0.token_mixer.'
+    if f'{prefix}reweight.fc1.weight' in state_dict:
+        return 'DynamicFilter'
+    if f'{prefix}complex_weights' in state_dict:
+        return 'GlobalFilter'
+    return 'AFNO2D' if f'{prefix}w1' in state_dict else 'SepConv'
+
+
+def _describe_gfnet(state_dict: dict) -> tuple[dict, int]:
+    side = math.isqrt(state_dict['pos_embed'].shape[1])
+    if 'patch_embed.proj.weight' in state_dict:
+        weight = state_dict['patch_embed.proj.weight']
+        dim, patch = len(weight), weight.shape[-1]
+        depth = sum(k.endswith('norm1.weight') for k in state_dict)
+        backbone = dict(
+            type='mmfft.GFNet',
+            arch=_arch(GFNet, dict(embed_dim=dim, depth=depth)),
+            img_size=side * patch,
+            patch_size=patch,
+        )
+        return backbone, dim
+    dims = [len(state_dict[f'patch_embed.{i}.proj.weight']) for i in range(4)]
+    # The initial gamma leaves no trace in a checkpoint and no mark on a
+    # loaded model: the first arch of these sizes will do.
+    sizes = dict(embed_dims=dims, depths=_depths(state_dict, 'blocks'))
+    backbone = dict(
+        type='mmfft.GFNetPyramid',
+        arch=_arch(GFNetPyramid, {**sizes, 'layer_scale': None}),
+        img_size=side * 4,
+        out_indices=(3,),
+    )
+    return backbone, dims[-1]
+
+
+def _depths(state_dict: dict, root: str) -> list[int]:
+    blocks = {
+        tuple(k.split('.')[1:3]) for k in state_dict if k.startswith(root)
+    }
+    return [sum(stage == str(i) for stage, _ in blocks) for i in range(4)]
+
+
+def _arch(cls: type, sizes: dict) -> str | dict:
+    """Name of an arch with these sizes, or else the sizes themselves."""
+    known = {k: v for k, v in sizes.items() if v is not None}
+    for name, arch in cls.arch_zoo.items():
+        if known == {k: arch[k] for k in known}:
+            return name
+    return {k: 1e-6 if v is None else v for k, v in sizes.items()}
+
+
+def _require_same(state_dict: dict, own: dict) -> None:
+    own = {k: v for k, v in own.items() if not k.endswith('.grid')}
+    wrong = [k for k in own if k not in state_dict]
+    wrong += [
+        k
+        for k, v in state_dict.items()
+        if k not in own or v.shape != own[k].shape
+    ]
+    if wrong:
+        raise ConfigError(
+            f'the checkpoint is of a published family but {len(wrong)} of '
+            f'its tensors are missing or do not fit, first {wrong[:5]}'
+        )

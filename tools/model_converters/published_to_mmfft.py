@@ -1,0 +1,34 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Convert a published checkpoint to one of an mmpretrain classifier.
+
+Backbones take published files directly; the converted one holds backbone and
+head and loads with ``strict=True``.
+"""
+
+import argparse
+import pprint
+
+from mmfft.checkpoints.convert import convert_file
+from mmfft.engine import print_config_errors
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        description='Convert a published checkpoint of DFFormer, CDFFormer, '
+        'GFFormer, GFNet or GFNet-H to one of an mmpretrain classifier.'
+    )
+    parser.add_argument('source', help='published checkpoint')
+    parser.add_argument('target', help='where to write the converted one')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    with print_config_errors('published_to_mmfft.py'):
+        config = convert_file(args.source, args.target)
+        print(f'{args.target} holds the weights of')
+        print('model = ' + pprint.pformat(config, sort_dicts=False))
+
+
+if __name__ == '__main__':
+    main()
