@@ -6,12 +6,28 @@ mmseg and mmpretrain. An ImportError in this module would be swallowed by
 mmengine and show as a missing class, so it imports nothing else.
 """
 
+from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import MODELS as MMENGINE_MODELS
+from mmengine.registry import (
+    OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+)
 from mmengine.registry import Registry
 
+HOOKS = Registry(
+    'hook',
+    parent=MMENGINE_HOOKS,
+    scope='mmfft',
+    locations=['mmfft.engine'],
+)
 MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmfft',
     locations=['mmfft.backbones', 'mmfft.heads'],
+)
+OPTIM_WRAPPER_CONSTRUCTORS = Registry(
+    'optimizer wrapper constructor',
+    parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
+    scope='mmfft',
+    locations=['mmfft.engine'],
 )

@@ -32,6 +32,16 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='PackInputs'),
 ]
+# Turned a little to both sides: mirrored digits would be none.
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[[
+            dict(type='Rotate', angle=float(angle), prob=1., pad_val=124)
+            for angle in (0, -7, 7)
+        ], [dict(type='PackInputs')]])
+]
 
 # mmpretrain's own train and test scripts would put these three in.
 loader = dict(

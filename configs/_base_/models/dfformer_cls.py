@@ -1,0 +1,16 @@
+# Classifier of the MetaFormer family. The configs on top of it set class, arch
+# and stochastic depth of the backbone and `head.in_channels`.
+model = dict(
+    type='ImageClassifier',
+    backbone=dict(out_indices=(3, ), out_norm=False),
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='mmfft.MlpHead',
+        num_classes=1000,
+        loss=dict(
+            type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')),
+    # As published, one of the two for each batch, with equal chance. timm
+    # mixes an image with its mirror in the batch, mmpretrain with any other.
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.8),
+                  dict(type='CutMix', alpha=1.0)]))

@@ -1,0 +1,16 @@
+# Classifier of GFNet and GFNet-H. The configs on top of it set class, arch and
+# stochastic depth of the backbone and `head.in_channels`.
+model = dict(
+    type='ImageClassifier',
+    neck=dict(type='GlobalAveragePooling'),
+    head=dict(
+        type='LinearClsHead',
+        num_classes=1000,
+        init_cfg=dict(type='TruncNormal', layer='Linear', std=0.02),
+        loss=dict(
+            type='LabelSmoothLoss', label_smooth_val=0.1, mode='original')),
+    # As published, one of the two for each batch, with equal chance. timm
+    # mixes an image with its mirror in the batch, mmpretrain with any other.
+    train_cfg=dict(
+        augments=[dict(type='Mixup', alpha=0.8),
+                  dict(type='CutMix', alpha=1.0)]))

@@ -1,0 +1,14 @@
+# CDFFormer-S18 on Flowers-102, by GFNet's recipe: this family has none.
+_base_ = [
+    '../_base_/models/dfformer_cls.py', '../_base_/datasets/flowers102_224.py',
+    '../_base_/schedules/transfer_bs512.py',
+    '../_base_/default_runtime_cls.py'
+]
+
+model = dict(
+    backbone=dict(
+        type='mmfft.CDFFormer',
+        arch='s18',
+        init_cfg=dict(
+            type='Pretrained', checkpoint='mmfft://cdfformer-s18_in1k')),
+    head=dict(in_channels=512, num_classes=102))

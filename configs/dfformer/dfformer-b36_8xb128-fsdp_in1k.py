@@ -1,0 +1,37 @@
+# DFFormer-B36 with parameters, gradients and optimizer states sharded over
+# the GPUs (PyTorch's FSDP).
+_base_ = [
+    '../_base_/models/dfformer_cls.py',
+    '../_base_/datasets/imagenet_224_dfformer.py',
+    '../_base_/schedules/imagenet_bs1024_dfformer.py',
+    '../_base_/default_runtime_cls.py'
+]
+
+model = dict(
+    backbone=dict(
+        type='mmfft.DFFormer',
+        arch='b36',
+        # Published for S18 alone; ConvFormer's, the nearest relative.
+        drop_path_rate=0.6),
+    head=dict(in_channels=768))
+
+runner_type = 'FlexibleRunner'
+strategy = dict(
+    type='FSDPStrategy',
+    model_wrapper=dict(
+        type='MMFullyShardedDataParallel',
+        use_orig_params=True,
+        auto_wrap_policy=dict(
+            type='torch.distributed.fsdp.wrap.size_based_auto_wrap_policy',
+            min_num_params=1000000)),
+    # One file that every other run can load.
+    state_dict_cfg='full')
+optim_wrapper = dict(
+    use_fsdp=True,
+    # The optimizer sees shards of one dimension: what has one in truth is
+    # told by name.
+    paramwise_cfg=dict(
+        _delete_=True,
+        norm_decay_mult=0.,
+        bias_decay_mult=0.,
+        custom_keys={'.scale': dict(decay_mult=0.)}))

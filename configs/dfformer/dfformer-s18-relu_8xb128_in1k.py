@@ -1,0 +1,15 @@
+# Ablation: DFFormer-S18 with ReLU, in the routing MLP still StarReLU.
+_base_ = [
+    '../_base_/models/dfformer_cls.py',
+    '../_base_/datasets/imagenet_224_dfformer.py',
+    '../_base_/schedules/imagenet_bs1024_dfformer.py',
+    '../_base_/default_runtime_cls.py'
+]
+
+model = dict(
+    backbone=dict(
+        type='mmfft.DFFormer',
+        arch='s18',
+        drop_path_rate=0.2,
+        act_cfg=dict(type='mmfft.ReLU')),
+    head=dict(in_channels=512))

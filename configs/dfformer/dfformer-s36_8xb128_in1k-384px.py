@@ -1,0 +1,18 @@
+# DFFormer-S36 fine-tuned at 384 pixels, by the recipe of ConvFormer.
+_base_ = [
+    '../_base_/models/dfformer_cls.py',
+    '../_base_/datasets/imagenet_384_dfformer.py',
+    '../_base_/schedules/imagenet_bs1024_dfformer_384.py',
+    '../_base_/default_runtime_cls.py'
+]
+
+model = dict(
+    backbone=dict(
+        type='mmfft.DFFormer',
+        arch='s36',
+        img_size=384,
+        drop_path_rate=0.5),
+    head=dict(in_channels=512, dropout=0.4),
+    # Neither mixup nor CutMix.
+    train_cfg=None)
+load_from = 'mmfft://dfformer-s36_in1k'
