@@ -19,7 +19,7 @@ model = dict(
     # Digits are between 20 and 100 pixels large: strides 8 to 32 hold them,
     # and the narrow heads keep an iteration within half a second on a CPU.
     neck=dict(
-        in_channels=[32, 64, 96, 128],
+        in_channels=[24, 48, 96, 128],
         out_channels=width,
         start_level=1,
         num_outs=3),

@@ -49,20 +49,20 @@ from ..errors import ConfigError
 
 NAME = 'DigitScenes'
 # Raised whenever the same arguments would give another picture.
-VERSION = '1.0'
+VERSION = '1.1'
 CLASSES = tuple('0123456789')
 
 SPLITS = ('train', 'val')
 # The folder of a split's scenes is named as ADE20K names it.
 SCENE_FOLDERS = dict(train='training', val='validation')
 
-DIGIT_SIZES = (36, 96)  # height of a digit in a scene, in pixels
+DIGIT_SIZES = (36, 72)  # height of a digit in a scene, in pixels
 CROP_FILL = (0.7, 0.95)  # longer side of a digit / side of the crop
-MAX_DIGITS = 6
-MAX_ANGLE = 25.0  # degrees; a larger one would turn a 6 into a 9
+MAX_DIGITS = 10
+MAX_ANGLE = 15.0  # degrees; a larger one would turn a 6 into a 9
 EMPTY_SCENES = 0.04
 MIN_VISIBLE = 0.6  # of a digit that the border or another digit cuts
-MIN_CONTRAST = 80.0  # luminance, of 255, between a digit and what is around
+MIN_CONTRAST = 100.0  # luminance, of 255, between a digit and what is around
 VAL_DIGITS = 0.2
 
 _CC0 = dict(
@@ -572,7 +572,7 @@ def _paint_distractor(
 def make_scene(
     source: Source, config: DigitScenesConfig, split: str, index: int
 ) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Paint a scene: up to six digits of many sizes, or none.
+    """Paint a scene: up to ``MAX_DIGITS`` of many sizes, or none.
 
     Args:
         source (Source): Digits and photographs.
@@ -599,7 +599,7 @@ def make_scene(
         if len(digits) == count:
             break
         digit = rng.choice(source.digits[split])
-        # As many digits of 22 to 44 pixels as of 44 to 88.
+        # As many digits of 36 to 51 pixels as of 51 to 72.
         wanted = math.exp(
             rng.uniform(math.log(DIGIT_SIZES[0]), math.log(high))
         )

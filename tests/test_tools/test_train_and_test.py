@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 DEMO = ROOT / 'configs' / 'demo'
 CLS = DEMO / 'cdfformer-nano_1xb64-8e_digit-crops.py'
 DET = DEMO / 'mask-rcnn_cdfformer-nano_fpn_1xb4-5e_digit-scenes.py'
-SEG = DEMO / 'cdfformer-nano_fpn_1xb4-1k_digit-scenes-192x256.py'
+SEG = DEMO / 'cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py'
 
 
 @pytest.fixture(scope='module')
@@ -33,63 +33,83 @@ def pretrained(tmp_path_factory, digit_scenes, run_tool):
     return folder / 'epoch_2.pth'
 
 
-def in_a_work_dir(folder, config, run_tool, options, lengths, out):
+@pytest.fixture
+def in_a_work_dir(tmp_path, run_tool, call_tool, capsys):
     """Train, resume for longer, test; returns what training printed."""
-    length, short, longer = lengths
-    common = [config, '--work-dir', folder, '--cfg-options', *options]
-    first = run_tool(
-        'train.py', *common, f'train_cfg.{length}={short}', cwd=folder
-    )
-    state = folder / 'last_checkpoint'
-    before = torch.load(state.read_text(), weights_only=False)
-    resumed = run_tool(
-        'train.py',
-        *common,
-        f'train_cfg.{length}={longer}',
-        '--resume',
-        cwd=folder,
-    )
-    assert 'resumed epoch' in resumed.stdout
-    after = torch.load(state.read_text(), weights_only=False)
-    counter = 'epoch' if 'epoch' in length else 'iter'
-    assert before['meta'][counter] == short
-    assert after['meta'][counter] == longer
-    assert len(after['optimizer']['state'])
-    run_tool(
-        'test.py',
-        config,
-        state.read_text(),
-        '--work-dir',
-        folder,
-        '--out',
-        *out,
-        '--show-dir',
-        folder / 'shown',
-        '--cfg-options',
-        *options,
-        cwd=folder,
-    )
-    return first.stdout
+
+    def run(config, options, lengths, out, tta_options=()):
+        length, short, longer = lengths
+        common = [config, '--work-dir', tmp_path, '--cfg-options', *options]
+        first = run_tool(
+            'train.py',
+            *common,
+            f'train_cfg.{length}={short}',
+            '--auto-scale-lr',
+            cwd=tmp_path,
+        )
+        assert 'LR is set based on batch size' in first.stdout
+        state = tmp_path / 'last_checkpoint'
+        before = torch.load(state.read_text(), weights_only=False)
+        call_tool(
+            'train.py',
+            *common,
+            f'train_cfg.{length}={longer}',
+            '--resume',
+            cwd=tmp_path,
+        )
+        assert 'resumed epoch' in capsys.readouterr().out
+        after = torch.load(state.read_text(), weights_only=False)
+        counter = 'epoch' if 'epoch' in length else 'iter'
+        assert before['meta'][counter] == short
+        assert after['meta'][counter] == longer
+        assert len(after['optimizer']['state'])
+        test = [config, state.read_text(), '--work-dir', tmp_path]
+        call_tool(
+            'test.py',
+            *test,
+            '--out',
+            *out,
+            '--show-dir',
+            tmp_path / 'shown',
+            '--cfg-options',
+            *options,
+            cwd=tmp_path,
+        )
+        call_tool(
+            'test.py',
+            *test,
+            '--tta',
+            '--out',
+            tmp_path / 'tta.json',
+            '--cfg-options',
+            *options,
+            *tta_options,
+            cwd=tmp_path,
+        )
+        return first.stdout
+
+    return run
 
 
-def test_mmpretrain(tmp_path, digit_scenes, run_tool):
+def test_mmpretrain(tmp_path, digit_scenes, in_a_work_dir):
     options = small_data('mmpretrain', digit_scenes)
     out = [tmp_path / 'metrics.json', tmp_path / 'predictions.pkl']
-    in_a_work_dir(tmp_path, CLS, run_tool, options, ('max_epochs', 2, 3), out)
+    in_a_work_dir(CLS, options, ('max_epochs', 2, 3), out)
+    assert 0 <= load(str(tmp_path / 'tta.json'))['accuracy/top1'] <= 100
     assert 0 <= json.loads(out[0].read_text())['accuracy/top1'] <= 100
     assert len(load(str(out[1]))) == 20
     assert list((tmp_path / 'shown').rglob('*.png'))
 
 
-def test_mmdet(pretrained, tmp_path, digit_scenes, run_tool):
+def test_mmdet(pretrained, tmp_path, digit_scenes, in_a_work_dir):
     options = [
         f'model.backbone.init_cfg.checkpoint={pretrained}',
         *small_data('mmdet', digit_scenes),
     ]
     out = [tmp_path / 'metrics.json', tmp_path / 'predictions.pkl']
-    said = in_a_work_dir(
-        tmp_path, DET, run_tool, options, ('max_epochs', 1, 2), out
-    )
+    boxes = ['model.roi_head.mask_head=None', 'test_evaluator.metric=bbox']
+    said = in_a_work_dir(DET, options, ('max_epochs', 1, 2), out, boxes)
+    assert 'coco/bbox_mAP' in load(str(tmp_path / 'tta.json'))
     # From crops of 64x64 to scenes of 192x256.
     assert '3 HalfSpectrum from 4x4 to 12x16' in said
     assert '1 HalfSpectrum from 2x2 to 6x8' in said
@@ -98,7 +118,7 @@ def test_mmdet(pretrained, tmp_path, digit_scenes, run_tool):
     assert len(list((tmp_path / 'shown').rglob('*.png'))) == 4
 
 
-def test_mmseg(pretrained, tmp_path, digit_scenes, run_tool):
+def test_mmseg(pretrained, tmp_path, digit_scenes, in_a_work_dir):
     options = [
         f'model.backbone.init_cfg.checkpoint={pretrained}',
         'default_hooks.checkpoint.interval=1',
@@ -107,9 +127,8 @@ def test_mmseg(pretrained, tmp_path, digit_scenes, run_tool):
         *small_data('mmseg', digit_scenes),
     ]
     out = [tmp_path / 'metrics.json', tmp_path / 'predictions.pkl']
-    said = in_a_work_dir(
-        tmp_path, SEG, run_tool, options, ('max_iters', 2, 4), out
-    )
+    said = in_a_work_dir(SEG, options, ('max_iters', 2, 4), out)
+    assert 0 <= load(str(tmp_path / 'tta.json'))['mIoU'] <= 100
     assert '3 HalfSpectrum from 4x4 to 12x16' in said
     assert 0 <= load(str(out[0]))['mIoU'] <= 100
     assert len(load(str(out[1]))) == 4
@@ -127,20 +146,27 @@ def test_mmseg(pretrained, tmp_path, digit_scenes, run_tool):
     ],
 )
 def test_what_is_wrong_is_one_line(
-    wrong, message, tmp_path, digit_scenes, run_tool
+    wrong, message, tmp_path, digit_scenes, call_tool, capsys
 ):
     options = small_data('mmpretrain', digit_scenes)
     config = CLS if wrong else CLS.with_name('cdfformer-nano_digits.py')
-    result = run_tool(
-        'train.py',
-        config,
-        '--cfg-options',
-        *options,
-        *([wrong] if wrong else []),
-        cwd=tmp_path,
-        check=False,
-    )
+    with pytest.raises(SystemExit) as end:
+        call_tool(
+            'train.py',
+            config,
+            '--cfg-options',
+            *options,
+            *([wrong] if wrong else []),
+            cwd=tmp_path,
+        )
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith('train.py: error: ') and message in said
+    assert said.count('\n') == 1
+
+
+def test_a_process_ends_with_one_line_and_status_2(tmp_path, run_tool):
+    result = run_tool('test.py', CLS, 'gone.pth', cwd=tmp_path, check=False)
     assert result.returncode == 2
-    assert 'Traceback' not in result.stdout
     last = result.stdout.strip().splitlines()[-1]
-    assert last.startswith('train.py: error: ') and message in last
+    assert last == "test.py: error: checkpoint 'gone.pth' does not exist"

@@ -1,12 +1,11 @@
-# The demo's third part: Semantic FPN on photographs, from the crops' weights.
+# The demo's third part: UPerNet on photographs, from the crops' weights.
 _base_ = [
-    '../_base_/models/cdfformer-nano.py', '../_base_/models/semantic-fpn.py',
+    '../_base_/models/cdfformer-nano.py', '../_base_/models/upernet.py',
     '../_base_/datasets/digit_scenes_semantic.py',
     '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_seg.py'
 ]
 
 checkpoint = 'work_dirs/demo/cls/epoch_8.pth'
-width = 64
 # SyncBN needs a GPU.
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
@@ -15,18 +14,19 @@ model = dict(
         type='mmfft.CDFFormer',
         arch=_base_.nano,
         img_size=(192, 256),
-        frozen_stages=1,
+        frozen_stages=0,
         # The filters change from the crops' grid to the scenes'.
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
-    neck=dict(in_channels=[32, 64, 96, 128], out_channels=width),
     decode_head=dict(
-        in_channels=[width] * 4,
-        channels=width,
+        in_channels=[24, 48, 96, 128],
+        channels=48,
         num_classes=11,
+        dropout_ratio=0.,
         norm_cfg=norm_cfg,
         # Nine pixels of ten are background.
-        loss_decode=dict(class_weight=[0.1] + [1.] * 10)))
+        loss_decode=dict(class_weight=[0.3] + [1.] * 10)),
+    auxiliary_head=None)
 
 train_dataloader = dict(batch_size=4)
 max_iters = 1000
