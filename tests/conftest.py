@@ -1,5 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,59 @@ def digit_scenes(tmp_path_factory):
         train_scenes=8, val_scenes=4, train_crops=32, val_crops=20
     )
     make_digit_scenes(folder, config, workers=1, progress=False)
+    return folder
+
+
+@pytest.fixture(scope='session')
+def data_layouts(tmp_path_factory, digit_scenes):
+    """A folder with DigitScenes as ``data/{imagenet,coco,ade}``.
+
+    They lie as docs/data.md says, where the recipes look for them.
+    """
+    import numpy as np
+    from mmdet.datasets import CocoDataset
+    from mmengine.fileio import dump, load
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp('layouts')
+    scenes = digit_scenes / 'scenes'
+
+    imagenet = folder / 'data' / 'imagenet'
+    (imagenet / 'meta').mkdir(parents=True)
+    for split in ('train', 'val'):
+        (imagenet / split).symlink_to(digit_scenes / 'crops' / split)
+        pictures = sorted((imagenet / split).rglob('*.png'))
+        lines = [f'{p.parent.name}/{p.name} {p.parent.name}' for p in pictures]
+        (imagenet / 'meta' / f'{split}.txt').write_text('\n'.join(lines))
+
+    coco = folder / 'data' / 'coco'
+    (coco / 'annotations').mkdir(parents=True)
+    for split, ours in [('train', 'training'), ('val', 'validation')]:
+        (coco / f'{split}2017').symlink_to(scenes / 'images' / ours)
+        truth = load(str(scenes / 'annotations' / f'instances_{ours}.json'))
+        ids = [category['id'] for category in truth['categories']]
+        for box in truth['annotations']:
+            box['category_id'] = 1 + ids.index(box['category_id'])
+        truth['categories'] = [
+            dict(id=i, name=name)
+            for i, name in enumerate(CocoDataset.METAINFO['classes'], 1)
+        ]
+        dump(truth, str(coco / 'annotations' / f'instances_{split}2017.json'))
+
+    ade = folder / 'data' / 'ade' / 'ADEChallengeData2016'
+    (ade / 'images').mkdir(parents=True)
+    (ade / 'annotations').mkdir()
+    for split in ('training', 'validation'):
+        (ade / 'images' / split).mkdir()
+        (ade / 'annotations' / split).mkdir()
+        for picture in (scenes / 'images' / split).iterdir():
+            jpeg = ade / 'images' / split / f'{picture.stem}.jpg'
+            Image.open(picture).convert('RGB').save(jpeg)
+        for picture in (scenes / 'annotations' / split).iterdir():
+            # ADE20K counts from 1; 0 is what nobody named.
+            labels = np.asarray(Image.open(picture)) + np.uint8(1)
+            png = ade / 'annotations' / split / picture.name
+            Image.fromarray(labels).save(png)
     return folder
 
 
@@ -44,6 +98,31 @@ def run_tool():
         return result
 
     return run
+
+
+@pytest.fixture
+def call_tool(monkeypatch):
+    """Run one of our command lines within this process.
+
+    Returns a function ``call_tool(tool, *args, cwd)``. Nothing is imported
+    anew, which saves most of the time of a short run.
+    """
+    from mmengine.utils import ManagerMixin
+
+    def forget(kept_for_the_process):
+        for cls in kept_for_the_process.__subclasses__():
+            monkeypatch.setattr(cls, '_instance_dict', {})
+            forget(cls)
+
+    def call(tool, *args, cwd):
+        # Loggers, visualizers, the default scope: as in a new process.
+        forget(ManagerMixin)
+        path = str(ROOT / 'tools' / tool)
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
+        runpy.run_path(path, run_name='__main__')
+
+    return call
 
 
 def small_data(toolbox, folder):

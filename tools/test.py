@@ -1,29 +1,20 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Test a classifier, a detector or a segmentor from a config."""
 
-import argparse
-import os
-
-from mmengine.config import DictAction
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-
 from mmfft.engine import (
     apply_test_options,
+    build_runner,
     check_data,
     dump_metrics,
     load_config,
     print_config_errors,
+    run_parser,
 )
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='test config file path')
+    parser = run_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument(
-        '--work-dir', help='the dir to save the evaluation metrics'
-    )
     parser.add_argument(
         '--out',
         nargs='+',
@@ -43,25 +34,7 @@ def parse_args():
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, key-value pairs as in '
-        'xxx=yyy; a list as key="[a,b]" or key=a,b, nested ones as '
-        'key="[(a,b),(c,d)]", quoted and without white space',
-    )
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # torch.distributed.launch passes it; torchrun sets the variable instead.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-    args = parser.parse_args()
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    return args
+    return parser.parse_args()
 
 
 def main():
@@ -80,11 +53,7 @@ def main():
             args.tta,
         )
         check_data(cfg, 'test')
-        if 'runner_type' in cfg:
-            runner = RUNNERS.build(cfg)
-        else:
-            runner = Runner.from_cfg(cfg)
-        dump_metrics(runner.test(), args.out)
+        dump_metrics(build_runner(cfg).test(), args.out)
 
 
 if __name__ == '__main__':

@@ -1,18 +1,63 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """What the command lines do with a config before they run it."""
 
+import argparse
 import contextlib
 import difflib
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from datetime import timedelta
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+from torch import distributed
 
 from ..errors import ConfigError
+
+
+def config_parser(description: str) -> argparse.ArgumentParser:
+    """A parser with what every command line that reads a config takes.
+
+    Args:
+        description (str): What the command does.
+
+    Returns:
+        argparse.ArgumentParser: To be given the command's own arguments.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file path')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config, key-value pairs as in '
+        'xxx=yyy; a list as key="[a,b]" or key=a,b, nested ones as '
+        'key="[(a,b),(c,d)]", quoted and without white space',
+    )
+    return parser
+
+
+def run_parser(description: str) -> argparse.ArgumentParser:
+    """:func:`config_parser` for the command lines that run a config."""
+    parser = config_parser(description)
+    parser.add_argument('--work-dir', help='the dir to save logs and results')
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes it, besides the environment variable
+    # that is read.
+    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
+    return parser
 
 
 @contextlib.contextmanager
@@ -44,16 +89,26 @@ def load_config(
         Config: Ready for a Runner.
 
     Raises:
-        ConfigError: If the file does not exist.
+        ConfigError: If the file does not exist, or the launcher did not
+            launch this process.
     """
     file = Path(path)
     if not file.is_file():
         raise ConfigError(f'config {path!r} does not exist{_close_to(file)}')
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ConfigError(
+            "--launcher 'pytorch' is for processes that torchrun starts: use "
+            'tools/dist_train.sh or tools/dist_test.sh'
+        )
     cfg = Config.fromfile(path)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
+    cfg.custom_hooks = [
+        *cfg.get('custom_hooks', []),
+        dict(type='mmfft.CheckLoadHook'),
+    ]
     return cfg
 
 
@@ -64,6 +119,77 @@ def _close_to(file: Path) -> str:
     if not close:
         return ''
     return '; close to it: ' + ', '.join(str(names[name]) for name in close)
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the Runner of a config, with GPUs or without.
+
+    mmengine binds a process to its GPU before it connects the processes, and
+    so cannot launch any on a machine without one. There they are connected
+    here, over gloo, whatever ``env_cfg.dist_cfg.backend`` says.
+
+    Args:
+        cfg (Config): As of :func:`load_config`.
+
+    Returns:
+        Runner: Of ``runner_type``, mmengine's own by default.
+
+    Raises:
+        ConfigError: If another launcher than ``'pytorch'`` is asked to
+            launch processes without a GPU.
+    """
+    if cfg.launcher != 'none' and not _has_gpu():
+        if cfg.launcher != 'pytorch':
+            raise ConfigError(
+                f'--launcher {cfg.launcher!r} needs a GPU for each process; '
+                'without GPUs use tools/dist_train.sh or tools/dist_test.sh'
+            )
+        _connect_without_gpus(cfg)
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)
+
+
+def _has_gpu() -> bool:
+    # The devices that mmengine launches processes and mixed precision on.
+    return get_device() in ('cuda', 'npu', 'mlu', 'musa')
+
+
+def _connect_without_gpus(cfg: Config) -> None:
+    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    distributed.init_process_group(
+        'gloo', timeout=timeout and timedelta(seconds=timeout)
+    )
+    # mmengine's own, less the GPU of the process.
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        ),
+    )
+    changed = _without_sync_bn(cfg.get('model', {}))
+    if changed and is_main_process():
+        print(
+            f'No GPU: {changed} SyncBN of the model, which runs on GPUs only, '
+            'become BN. Each process normalizes by the statistics of its own '
+            'batch.',
+            flush=True,
+        )
+
+
+def _without_sync_bn(cfg: dict | list | tuple) -> int:
+    """Set BN for SyncBN; returns how many there were."""
+    changed = 0
+    for value in cfg.values() if isinstance(cfg, dict) else cfg:
+        if isinstance(value, dict) and value.get('type') == 'SyncBN':
+            value['type'] = 'BN'
+            changed += 1
+        elif isinstance(value, (dict, list, tuple)):
+            changed += _without_sync_bn(value)
+    return changed
 
 
 def check_data(cfg: Config, *splits: str) -> None:
@@ -82,8 +208,8 @@ def check_data(cfg: Config, *splits: str) -> None:
         loader = cfg.get(f'{split}_dataloader')
         if not loader:
             continue
-        for dataset in _leaf_datasets(loader['dataset']):
-            for key, path in _data_paths(dataset):
+        for dataset in leaf_datasets(loader['dataset']):
+            for key, path in data_paths(dataset):
                 if '://' in path or Path(path).exists():
                     continue
                 hint = cfg.get('data_preparation')
@@ -93,16 +219,32 @@ def check_data(cfg: Config, *splits: str) -> None:
                 )
 
 
-def _leaf_datasets(dataset: dict) -> Iterator[dict]:
+def leaf_datasets(dataset: dict) -> Iterator[dict]:
+    """The datasets inside wrappers such as ``ConcatDataset``.
+
+    Args:
+        dataset (dict): Of a dataloader.
+
+    Yields:
+        dict: Dataset that reads files, itself if there is no wrapper.
+    """
     inner = dataset.get('datasets') or dataset.get('dataset')
     if inner is None:
         yield dataset
     else:
         for one in inner if isinstance(inner, (list, tuple)) else [inner]:
-            yield from _leaf_datasets(one)
+            yield from leaf_datasets(one)
 
 
-def _data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
+def data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
+    """Where a dataset reads from.
+
+    Args:
+        dataset (dict): One of :func:`leaf_datasets`.
+
+    Yields:
+        tuple[str, str]: Key in the config, and path of a file or folder.
+    """
     root = dataset.get('data_root') or ''
     if root:
         yield 'data_root', root
@@ -143,6 +285,15 @@ def apply_train_options(
     if amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+    wrapper = cfg.get('optim_wrapper', {}).get('type')
+    if wrapper == 'AmpOptimWrapper' and not _has_gpu():
+        raise ConfigError(
+            '--amp: mixed precision needs a GPU, and there is none'
+            if amp
+            else 'optim_wrapper.type=AmpOptimWrapper: mixed precision needs a '
+            'GPU, and there is none; to train without: --cfg-options '
+            'optim_wrapper.type=OptimWrapper'
+        )
     if auto_scale_lr:
         base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
         if base is None:
@@ -178,6 +329,7 @@ def apply_test_options(
         show_dir (str, optional): Save pictures of predictions there.
         wait_time (float): Seconds between windows.
         tta (bool): Test-time augmentation by the config's ``tta_model`` and
+            ``tta_pipeline``, or with mirrored images if it has no
             ``tta_pipeline``.
 
     Raises:
@@ -197,14 +349,37 @@ def apply_test_options(
     if show or show_dir:
         _draw_predictions(cfg, show, show_dir, wait_time)
     if tta:
-        missing = [k for k in ('tta_model', 'tta_pipeline') if k not in cfg]
-        if missing:
-            raise ConfigError(
-                f'--tta needs {" and ".join(missing)} in the config'
-            )
-        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-        dataset = next(_leaf_datasets(cfg.test_dataloader.dataset))
-        dataset['pipeline'] = deepcopy(cfg.tta_pipeline)
+        _augment_tests(cfg)
+
+
+def _augment_tests(cfg: Config) -> None:
+    if 'tta_model' not in cfg:
+        raise ConfigError('--tta needs tta_model in the config')
+    if (cfg.model.get('roi_head') or {}).get('mask_head'):
+        raise ConfigError(
+            "--tta: mmdet's test-time augmentation merges boxes, not masks; "
+            'for the boxes alone add --cfg-options '
+            'model.roi_head.mask_head=None test_evaluator.metric=bbox'
+        )
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+        dataset['pipeline'] = deepcopy(
+            cfg.get('tta_pipeline') or _with_mirrored(dataset['pipeline'])
+        )
+
+
+def _with_mirrored(pipeline: list[dict]) -> list[dict]:
+    """A test's pipeline that gives the image and its mirror image.
+
+    What the scripts of mmpretrain and mmdet do without a ``tta_pipeline``.
+    """
+    *steps, pack = pipeline
+    if 'meta_keys' in pack:
+        keys = (*pack['meta_keys'], 'flip', 'flip_direction')
+        pack = dict(pack, meta_keys=keys)
+    # The image itself first: its labels are the ones that are compared.
+    flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
+    return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
 def dump_metrics(metrics: dict, out: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import json
+from datetime import timedelta
 
 import pytest
 from mmengine.config import Config
@@ -7,6 +8,7 @@ from mmengine.config import Config
 from mmfft.engine import (
     apply_test_options,
     apply_train_options,
+    build_runner,
     check_data,
     dump_metrics,
     load_config,
@@ -26,8 +28,8 @@ def config_file(tmp_path):
 
 def test_load_config_settles_the_work_dir(config_file):
     assert load_config(str(config_file)).work_dir == 'work_dirs/net_1xb8_data'
-    cfg = load_config(str(config_file), 'here', dict(value=2), 'pytorch')
-    assert (cfg.work_dir, cfg.value, cfg.launcher) == ('here', 2, 'pytorch')
+    cfg = load_config(str(config_file), 'here', dict(value=2), 'slurm')
+    assert (cfg.work_dir, cfg.value, cfg.launcher) == ('here', 2, 'slurm')
     config_file.write_text("work_dir = 'mine'\n")
     assert load_config(str(config_file)).work_dir == 'mine'
     assert load_config(str(config_file), 'here').work_dir == 'here'
@@ -90,7 +92,17 @@ def test_check_data_looks_into_concatenations_and_leaves_urls(tmp_path):
         check_data(cfg, 'test')
 
 
-def test_train_options():
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr('mmfft.engine.launch.get_device', lambda: 'cuda')
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr('mmfft.engine.launch.get_device', lambda: 'cpu')
+
+
+def test_train_options(gpu):
     cfg = Config(
         dict(
             optim_wrapper=dict(type='OptimWrapper'),
@@ -122,6 +134,70 @@ def test_train_options_that_cannot_be(tmp_path):
     cfg = Config()
     apply_train_options(cfg, resume=str(checkpoint))
     assert cfg.load_from == str(checkpoint) and cfg.resume
+
+
+def test_mixed_precision_needs_a_gpu(no_gpu):
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
+    with pytest.raises(ConfigError, match='--amp: .* needs a GPU'):
+        apply_train_options(cfg, amp=True)
+    # The one of the config, too.
+    with pytest.raises(ConfigError, match='optim_wrapper.type=OptimWrapper'):
+        apply_train_options(cfg)
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    """What a process group is opened with, instead of opening it."""
+    calls = []
+    monkeypatch.setattr(
+        'torch.distributed.init_process_group',
+        lambda backend, timeout: calls.append((backend, timeout)),
+    )
+    monkeypatch.setattr(
+        'mmengine.runner.Runner.from_cfg', lambda cfg: 'runner'
+    )
+    return calls
+
+
+def launched(**cfg):
+    return Config(
+        dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict()), **cfg)
+    )
+
+
+def test_processes_without_a_gpu_talk_over_gloo(no_gpu, connected, capsys):
+    norm = dict(type='SyncBN', requires_grad=True)
+    model = dict(
+        head=dict(norm_cfg=norm),
+        necks=[dict(norm_cfg=dict(norm)), dict(norm_cfg=dict(type='GN'))],
+    )
+    cfg = launched(model=model)
+    assert build_runner(cfg) == 'runner'
+    assert connected == [('gloo', None)]
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert not cfg.model_wrapper_cfg.find_unused_parameters
+    assert cfg.model.head.norm_cfg == dict(type='BN', requires_grad=True)
+    assert [n.norm_cfg.type for n in cfg.model.necks] == ['BN', 'GN']
+    assert '2 SyncBN' in capsys.readouterr().out
+    cfg.env_cfg.dist_cfg.timeout = 60
+    build_runner(cfg)
+    assert connected[1] == ('gloo', timedelta(minutes=1))
+    assert capsys.readouterr().out == ''
+
+
+def test_mmengine_connects_processes_with_gpus(gpu, connected):
+    cfg = launched(model=dict(norm_cfg=dict(type='SyncBN')))
+    assert build_runner(cfg) == 'runner'
+    assert connected == [] and 'model_wrapper_cfg' not in cfg
+    assert cfg.model.norm_cfg.type == 'SyncBN'
+
+
+def test_launchers_that_cannot_be(no_gpu, connected, config_file, monkeypatch):
+    with pytest.raises(ConfigError, match="'slurm' needs a GPU"):
+        build_runner(Config(dict(launcher='slurm')))
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(ConfigError, match='dist_train.sh'):
+        load_config(str(config_file), launcher='pytorch')
 
 
 @pytest.fixture
@@ -176,19 +252,49 @@ def test_predictions_and_metrics(checkpoint, tmp_path):
 
 
 def test_tta(checkpoint):
-    cfg = Config(
-        dict(
-            model=dict(type='Net'),
-            test_dataloader=loader(type='Data', pipeline=[1]),
-        )
-    )
-    with pytest.raises(ConfigError, match='tta_model and tta_pipeline'):
+    pack = dict(type='Pack', meta_keys=('img_shape',))
+    pipeline = [dict(type='Load'), pack]
+    net = dict(model=dict(type='Net'))
+    cfg = Config(dict(net, test_dataloader=loader(pipeline=pipeline)))
+    with pytest.raises(ConfigError, match='--tta needs tta_model'):
         apply_test_options(cfg, checkpoint, tta=True)
     cfg.tta_model = dict(type='TTA')
-    cfg.tta_pipeline = [dict(type='TestTimeAug')]
     apply_test_options(cfg, checkpoint, tta=True)
     assert cfg.model.type == 'TTA' and cfg.model.module.type == 'Net'
-    assert cfg.test_dataloader.dataset.pipeline[0].type == 'TestTimeAug'
+    load, both = cfg.test_dataloader.dataset.pipeline
+    (image, mirrored), (packed,) = both.transforms
+    assert load.type == 'Load' and both.type == 'TestTimeAug'
+    assert (image.prob, mirrored.prob) == (0, 1)
+    assert packed.meta_keys == ('img_shape', 'flip', 'flip_direction')
+    # The config's own pipeline, in each of several data sets.
+    cfg = Config(
+        dict(
+            net,
+            tta_model=dict(type='TTA'),
+            tta_pipeline=[dict(type='Own')],
+            test_dataloader=loader(
+                datasets=[dict(pipeline=pipeline), dict(pipeline=pipeline)]
+            ),
+        )
+    )
+    apply_test_options(cfg, checkpoint, tta=True)
+    for dataset in cfg.test_dataloader.dataset.datasets:
+        assert dataset.pipeline == [dict(type='Own')]
+
+
+def test_tta_of_masks(checkpoint):
+    cfg = Config(
+        dict(
+            model=dict(roi_head=dict(mask_head=dict(type='Head'))),
+            tta_model=dict(type='TTA'),
+            test_dataloader=loader(pipeline=[dict(type='Pack')]),
+        )
+    )
+    with pytest.raises(ConfigError, match='mask_head=None'):
+        apply_test_options(cfg, checkpoint, tta=True)
+    cfg.model.roi_head.mask_head = None
+    apply_test_options(cfg, checkpoint, tta=True)
+    assert cfg.model.type == 'TTA'
 
 
 def test_test_options_that_cannot_be(checkpoint):

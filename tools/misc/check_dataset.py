@@ -1,0 +1,47 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Check all images and labels of a config before a long run.
+
+Lists missing files, unreadable images, labels that are empty or out of range,
+boxes without area or outside their image and broken annotations of all
+splits. The exit status is 1 if there are any.
+"""
+
+import os
+import sys
+
+from mmengine.fileio import dump
+
+from mmfft.engine import (
+    check_dataset,
+    config_parser,
+    load_config,
+    print_config_errors,
+    show_problems,
+)
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        '--nproc',
+        type=int,
+        default=os.cpu_count(),
+        help='processes that read, by default one for each CPU core',
+    )
+    parser.add_argument('--out', help='a .json file for all problems')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    with print_config_errors('check_dataset.py'):
+        cfg = load_config(args.config, cfg_options=args.cfg_options)
+        images, problems = check_dataset(cfg, args.nproc)
+    show_problems(images, problems)
+    if args.out:
+        dump([problem._asdict() for problem in problems], args.out, indent=2)
+    sys.exit(1 if problems else 0)
+
+
+if __name__ == '__main__':
+    main()
