@@ -237,7 +237,8 @@ def test_scenes_vary(made, cocos):
             touching += any((near & other).any() for _, other in anns[:i])
         assert labels.max() <= 10
     assert set(per_scene) == set(range(digit_scenes.MAX_DIGITS + 1))
-    assert min(heights) < 40 and max(heights) > 85 and max(heights) < 130
+    low, high = digit_scenes.DIGIT_SIZES
+    assert min(heights) < low + 4 and high - 8 < max(heights) < 1.35 * high
     assert 0.02 * len(heights) < at_border < 0.3 * len(heights)
     assert touching > 0
     assert 0 < per_scene.count(0) < 0.15 * len(per_scene)

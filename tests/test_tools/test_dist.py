@@ -71,7 +71,7 @@ def configs(tmp_path, digit_scenes):
         ('cls', 'cdfformer-nano_1xb64-8e_digit-crops.py', 8, '', CLS),
         (
             'det',
-            'mask-rcnn_cdfformer-nano_fpn_1xb4-5e_digit-scenes.py',
+            'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
             1,
             'scenes',
             DET,
@@ -129,7 +129,9 @@ def assert_same(ours, reference):
     """Same parameters, and same gradients as summed up in the momentum.
 
     Only the order of sums differs, in float32: 1e-6 was measured for the
-    gradients, relative to their norm, and 1e-7 for a parameter.
+    gradients, relative to their norm, and 1e-7 for a parameter. A detector
+    takes proposals by the rank of their scores, where rounding may swap two:
+    2e-4 was seen there. Training with half the batch differs by 0.66.
     """
     assert ours['state_dict'].keys() == reference['state_dict'].keys()
     for key, value in reference['state_dict'].items():
@@ -145,7 +147,7 @@ def assert_same(ours, reference):
         )
         for checkpoint in (ours, reference)
     )
-    assert (momentum - expected).norm() <= 1e-4 * expected.norm()
+    assert (momentum - expected).norm() <= 5e-3 * expected.norm()
 
 
 # One process with twice the batch. Those who train detectors divide their

@@ -45,9 +45,9 @@ model = dict(
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)))
 
 train_dataloader = dict(batch_size=4)
-max_epochs = 5
+max_epochs = 3
 train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5)
+    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=3)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
