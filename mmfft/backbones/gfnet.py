@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.layers import DropPath, Mlp, resample_abs_pos_embed
+from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..mixers import GlobalFilter, GridParameter
-from ..ops.spectral import Grid
+from ..mixers import GlobalFilter, GridParameter, convolve
+from ..ops.bicubic import interpolate_bicubic
+from ..ops.half_spectrum import Grid
 from ..registry import MODELS
 from .base import FourierBackbone, drop_path_rates
 
@@ -36,7 +37,7 @@ class PatchEmbed(nn.Module):
         bottom, right = (-n % self.patch for n in x.shape[2:])
         x = nn.functional.pad(x, (0, right, 0, bottom))
         # The layout changes here, once; between stages this copies nothing.
-        return self.proj(x).permute(0, 2, 3, 1).contiguous()
+        return convolve(self.proj, x).contiguous()
 
 
 class PositionEmbedding(GridParameter):
@@ -48,9 +49,9 @@ class PositionEmbedding(GridParameter):
 
     def resize(self, weight: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
         # As published: no antialiasing, corners not aligned.
-        return resample_abs_pos_embed(
-            weight, new_grid, old_grid, num_prefix_tokens=0, antialias=False
-        )
+        planes = weight[0].float().unflatten(0, tuple(old_grid))
+        planes = interpolate_bicubic(planes, new_grid, align_corners=False)
+        return planes.flatten(0, 1)[None].to(weight.dtype)
 
     def guess_grid(self, weight: Tensor) -> Grid:
         side = math.isqrt(weight.shape[1])

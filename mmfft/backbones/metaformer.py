@@ -6,7 +6,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..mixers import StarReLU
+from ..mixers import StarReLU, convolve
 from ..ops.spectral import Grid
 from ..registry import MODELS
 from .base import FourierBackbone, drop_path_rates
@@ -33,7 +33,7 @@ class Stem(nn.Module):
         return tuple((n - 3) // 4 + 1 for n in grid)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.post_norm(self.conv(x).permute(0, 2, 3, 1))
+        return self.post_norm(convolve(self.conv, x))
 
 
 class Downsampling(nn.Module):
@@ -50,7 +50,7 @@ class Downsampling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pre_norm(x).permute(0, 3, 1, 2)
-        return self.conv(x).permute(0, 2, 3, 1)
+        return convolve(self.conv, x)
 
 
 class Scale(nn.Module):

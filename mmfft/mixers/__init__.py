@@ -3,6 +3,7 @@
 
 from .activations import SquaredReLU, StarReLU
 from .afno import AFNO2D
+from .convolution import convolve
 from .dynamic_filter import DynamicFilter
 from .global_filter import ExpandedGlobalFilter, GlobalFilter
 from .grid_parameter import GridParameter
@@ -19,4 +20,5 @@ __all__ = [
     'SepConv',
     'SquaredReLU',
     'StarReLU',
+    'convolve',
 ]

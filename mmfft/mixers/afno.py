@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..ops import project_hermitian
+from ..ops import irfft2, rfft2
 from .activations import StarReLU
 
 
@@ -62,30 +62,20 @@ class AFNO2D(nn.Module):
         return self.pwconv2(x + self._mix_spectrum(x))
 
     def _mix_spectrum(self, x: Tensor) -> Tensor:
-        grid = (x.shape[1], x.shape[2])
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        real, imag = rfft2(x)
         with torch.autocast(x.device.type, enabled=False):
-            spectrum = torch.fft.rfft2(x.to(dtype), dim=(1, 2), norm='ortho')
-            blocks = spectrum.unflatten(-1, (self.w1.shape[1], -1))
+            blocks = (*real.shape[:3], *self.b1.shape[1:])
             real, imag = self._linear(
-                blocks.real, blocks.imag, self.w1, self.b1
+                real.reshape(blocks), imag.reshape(blocks), self.w1, self.b1
             )
             real, imag = self._linear(
                 F.relu(real), F.relu(imag), self.w2, self.b2
             )
-            mixed = F.softshrink(
-                torch.stack((real, imag), dim=-1), self.sparsity_threshold
+            real, imag = (
+                F.softshrink(part.flatten(3), self.sparsity_threshold)
+                for part in (real, imag)
             )
-            mixed = project_hermitian(
-                mixed.flatten(3, 4).movedim(0, 2), grid
-            ).movedim(2, 0)
-            y = torch.fft.irfft2(
-                torch.view_as_complex(mixed.contiguous()),
-                s=grid,
-                dim=(1, 2),
-                norm='ortho',
-            )
-        return y.to(x.dtype)
+        return irfft2(real, imag, x.shape[2]).to(x.dtype)
 
     @staticmethod
     def _linear(

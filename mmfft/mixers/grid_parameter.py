@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.spectral import Grid
+from ..ops.half_spectrum import Grid, is_static, same_grid
 
 
 class GridParameter(nn.Module):
@@ -50,9 +50,11 @@ class GridParameter(nn.Module):
         Returns:
             Tensor: The weight itself, or resized.
         """
-        grid = (int(grid[0]), int(grid[1]))
-        weight = self.weight
-        if grid == self.size:
+        grid, weight = tuple(grid), self.weight
+        if not is_static(grid):
+            # A symbol of an exported graph: the size comes at run time.
+            return self.resize(weight, self.size, grid)
+        if same_grid(grid, self.size):
             return weight
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.resize(weight, self.size, grid)

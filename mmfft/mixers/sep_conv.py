@@ -4,6 +4,7 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 from .activations import StarReLU
+from .convolution import convolve
 
 
 class SepConv(nn.Module):
@@ -46,5 +47,4 @@ class SepConv(nn.Module):
         x = self.act1(self.pwconv1(x))
         # A view: channels-last is the memory format that the convolution
         # wants.
-        x = self.dwconv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return self.pwconv2(x)
+        return self.pwconv2(convolve(self.dwconv, x.permute(0, 3, 1, 2)))

@@ -1,19 +1,28 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Pure functions on tensors: the spectral filter and its resizing."""
 
+from .convolution import convolution
+from .half_spectrum import half_spectrum_shape, project_hermitian
+from .paths import PATHS, chosen_path, use_path
 from .resize import FILTER_RESIZE_MODES, resize_filter
 from .spectral import (
     dynamic_spectral_filter,
-    half_spectrum_shape,
-    project_hermitian,
+    irfft2,
+    rfft2,
     spectral_filter,
 )
 
 __all__ = [
     'FILTER_RESIZE_MODES',
+    'PATHS',
+    'chosen_path',
+    'convolution',
     'dynamic_spectral_filter',
     'half_spectrum_shape',
+    'irfft2',
     'project_hermitian',
     'resize_filter',
+    'rfft2',
     'spectral_filter',
+    'use_path',
 ]

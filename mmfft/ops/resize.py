@@ -1,11 +1,25 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """A filter learned on one grid, used on another."""
 
+import math
+from collections.abc import Sequence
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .spectral import Grid, half_spectrum_shape
+from .bicubic import interpolate_bicubic
+from .half_spectrum import (
+    Grid,
+    column_weights,
+    half_spectrum_shape,
+    project_hermitian,
+    same_grid,
+    square_root,
+    whole_numbers,
+)
+from .operators import compute_dtype, without_autocast
+from .paths import exporting
+from .spectral import irfft2, rfft2
 
 FILTER_RESIZE_MODES = ('bicubic', 'kernel', 'spectrum')
 
@@ -59,7 +73,7 @@ def resize_filter(
         raise ValueError(
             f'mode must be one of {FILTER_RESIZE_MODES}, got {mode!r}'
         )
-    if min(*old_grid, *new_grid) < 1:
+    if any(n < 1 for n in (*old_grid, *new_grid)):
         raise ValueError(
             'grids must have at least one row and one column, '
             f'got {old_grid} and {new_grid}'
@@ -70,64 +84,170 @@ def resize_filter(
             f'{tuple(old_grid)}, whose half spectrum is '
             f'{half_spectrum_shape(old_grid)}'
         )
-    if tuple(old_grid) == tuple(new_grid):
+    if same_grid(old_grid, new_grid):
         return filter
-    dtype = torch.promote_types(filter.dtype, torch.float32)
-    resize = _resize_bicubic if mode == 'bicubic' else _resize_exact
-    return resize(filter.to(dtype), old_grid, new_grid, mode).to(filter.dtype)
+    resize = _resize if exporting() else _resize_operator
+    with without_autocast(filter):
+        return resize(filter, old_grid, new_grid, mode)
 
 
-def _resize_bicubic(
+def _resize(
     filter: Tensor, old_grid: Grid, new_grid: Grid, mode: str
 ) -> Tensor:
-    new_shape = half_spectrum_shape(new_grid)
-    if filter.shape[:2] == new_shape:
-        return filter
-    planes = filter.flatten(2).permute(2, 0, 1)[None]
-    planes = F.interpolate(
-        planes, size=new_shape, mode=mode, align_corners=True
-    )
-    return planes[0].permute(1, 2, 0).reshape(*new_shape, *filter.shape[2:])
-
-
-def _resize_exact(
-    filter: Tensor, old_grid: Grid, new_grid: Grid, mode: str
-) -> Tensor:
-    half = torch.view_as_complex(filter.contiguous())
-    full = torch.fft.irfft2(half, s=old_grid, dim=(0, 1))
-    if mode == 'spectrum':
-        full = torch.fft.fft2(full, dim=(0, 1))
-    for axis in (0, 1):
-        embedding = _embedding(old_grid[axis], new_grid[axis], mode).to(full)
-        full = torch.movedim(
-            torch.tensordot(embedding, full, dims=([1], [axis])), 0, axis
+    planes = filter.to(compute_dtype(filter)).flatten(2, -2)
+    if mode == 'bicubic':
+        planes = interpolate_bicubic(
+            planes.flatten(2), half_spectrum_shape(new_grid), True
         )
-    if mode == 'kernel':
-        half = torch.fft.rfft2(full.movedim((0, 1), (-2, -1))).movedim(
-            (-2, -1), (0, 1)
-        )
+    elif mode == 'kernel':
+        matrices = _kernel_matrices(old_grid, new_grid, planes)
+        planes = _through_space(planes, old_grid, matrices)
     else:
-        half = full[:, : new_grid[1] // 2 + 1]
-    return torch.view_as_real(half.contiguous())
+        matrices = _spectrum_matrices(old_grid, new_grid, planes)
+        planes = _through_harmonics(planes, old_grid, new_grid, matrices)
+    shape = (*half_spectrum_shape(new_grid), *filter.shape[2:])
+    return planes.reshape(shape).to(filter.dtype)
 
 
-def _embedding(old: int, new: int, mode: str) -> Tensor:
-    """Matrix ``(new, old)`` between two axes in FFT order.
+def _resize_adjoint(
+    grad: Tensor, old_grid: Grid, new_grid: Grid, mode: str
+) -> Tensor:
+    """Gradient on ``old_grid`` of one on ``new_grid``."""
+    planes = grad.to(compute_dtype(grad)).flatten(2, -2)
+    old_shape = half_spectrum_shape(old_grid)
+    if mode == 'bicubic':
+        planes = planes.flatten(2).permute(2, 0, 1)[None].contiguous()
+        planes = torch.ops.aten.upsample_bicubic2d_backward(
+            planes, planes.shape[2:], (1, planes.shape[1], *old_shape), True
+        )
+        planes = planes[0].permute(1, 2, 0)
+    elif mode == 'kernel':
+        matrices = _kernel_matrices(old_grid, new_grid, planes)
+        # The adjoint of a transform is its inverse, but for these weights.
+        weights = column_weights(new_grid[1], planes)[:, None, None]
+        planes = _through_space(
+            planes / weights, new_grid, [m.T for m in matrices]
+        )
+        planes = planes * column_weights(old_grid[1], planes)[:, None, None]
+    else:
+        matrices = _spectrum_matrices(old_grid, new_grid, planes)
+        planes = _through_harmonics(
+            planes, new_grid, old_grid, [m.T for m in matrices]
+        )
+    return planes.reshape(*old_shape, *grad.shape[2:]).to(grad.dtype)
+
+
+@torch.library.custom_op('mmfft::resize_filter', mutates_args=())
+def _resize_operator(
+    filter: Tensor,
+    old_grid: Sequence[int],
+    new_grid: Sequence[int],
+    mode: str,
+) -> Tensor:
+    return _resize(filter, old_grid, new_grid, mode).contiguous()
+
+
+@torch.library.custom_op('mmfft::resize_filter_backward', mutates_args=())
+def _resize_backward(
+    grad: Tensor, old_grid: Sequence[int], new_grid: Sequence[int], mode: str
+) -> Tensor:
+    with without_autocast(grad):
+        return _resize_adjoint(grad, old_grid, new_grid, mode).contiguous()
+
+
+@_resize_operator.register_fake
+def _(filter, old_grid, new_grid, mode):
+    shape = (*half_spectrum_shape(new_grid), *filter.shape[2:])
+    return filter.new_empty(shape)
+
+
+@_resize_backward.register_fake
+def _(grad, old_grid, new_grid, mode):
+    return grad.new_empty(*half_spectrum_shape(old_grid), *grad.shape[2:])
+
+
+def _save_grids(ctx, inputs, output):
+    _, ctx.old_grid, ctx.new_grid, ctx.mode = inputs
+
+
+_resize_operator.register_autograd(
+    lambda ctx, grad: (
+        _resize_backward(grad, ctx.old_grid, ctx.new_grid, ctx.mode),
+        None,
+        None,
+        None,
+    ),
+    setup_context=_save_grids,
+)
+
+
+def _kernel_matrices(
+    old_grid: Grid, new_grid: Grid, like: Tensor
+) -> list[Tensor]:
+    # The transforms are orthonormal; the gain shall stay.
+    return [
+        _taps(old, new, like) * square_root(new, like) / math.sqrt(old)
+        for old, new in zip(old_grid, new_grid)
+    ]
+
+
+def _through_space(
+    planes: Tensor, grid: Grid, matrices: list[Tensor]
+) -> Tensor:
+    real, imag = planes[None].unbind(-1)
+    kernel = irfft2(real, imag, grid[1])[0]
+    for axis, matrix in enumerate(matrices):
+        kernel = _product(matrix, kernel, axis)
+    return torch.stack(rfft2(kernel[None]), dim=-1)[0]
+
+
+def _spectrum_matrices(
+    old_grid: Grid, new_grid: Grid, like: Tensor
+) -> list[Tensor]:
+    new, old = (
+        whole_numbers(half_spectrum_shape(grid)[1], like)
+        for grid in (new_grid, old_grid)
+    )
+    return [
+        # Gains are to harmonics what sums are to taps.
+        _taps(new_grid[0], old_grid[0], like).T,
+        (new[:, None] == old).to(like.dtype),
+    ]
+
+
+def _through_harmonics(
+    planes: Tensor, grid: Grid, to_grid: Grid, matrices: list[Tensor]
+) -> Tensor:
+    planes = project_hermitian(planes, grid)
+    for axis, matrix in enumerate(matrices):
+        planes = _product(matrix, planes, axis)
+    # Half way round a smaller grid two harmonics meet: their mean.
+    return project_hermitian(planes, to_grid)
+
+
+def _product(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
+    x = x.movedim(axis, 0)
+    return torch.tensordot(matrix, x, 1).movedim(0, axis)
+
+
+def _taps(old: int, new: int, like: Tensor) -> Tensor:
+    """Matrix ``(new, old)`` between two axes of taps, in FFT order.
 
     What both axes hold, counted from the centre, is carried over. The index
-    half way round the smaller axis, when that is even, stands for both signs:
-    a tap there is shared out (growing) or collected (shrinking); a harmonic
-    has the same gain at both signs, which is copied or averaged.
+    half way round an even axis stands for both signs: such a tap is shared
+    out when the axis grows and collected when it shrinks. Written without a
+    branch, since the new size may be a symbol.
     """
-    small = min(old, new)
-    matrix = torch.zeros(new, old)
-    inner = torch.arange(-((small - 1) // 2), (small - 1) // 2 + 1)
-    matrix[inner % new, inner % old] = 1
-    if small % 2 == 0:
-        edge = torch.tensor([small // 2, -(small // 2)])
-        if old == new:
-            weight = 1.0
-        else:
-            weight = 0.5 if (mode == 'kernel') == (new > old) else 1.0
-        matrix[edge % new, edge % old] = weight
-    return matrix
+
+    def signs(size: int) -> tuple[Tensor, Tensor, Tensor]:
+        index = whole_numbers(size, like)
+        high = torch.where(2 * index <= size, index, index - size)
+        low = torch.where(2 * index < size, index, index - size)
+        return high, low, high != low
+
+    high, low, both = signs(new)
+    old_high, old_low, old_both = signs(old)
+    matches = (high[:, None] == old_high).to(like.dtype)
+    matches = matches + (low[:, None] == old_low).to(like.dtype)
+    collected = (both[:, None] & ~old_both).to(like.dtype)
+    return matches * (1 + collected) / 2

@@ -4,51 +4,10 @@
 import torch
 from torch import Tensor
 
-Grid = tuple[int, int]
-
-
-def half_spectrum_shape(grid: Grid) -> tuple[int, int]:
-    """Rows and columns of ``rfft2`` of a real map of size ``grid``."""
-    return grid[0], grid[1] // 2 + 1
-
-
-def project_hermitian(filter: Tensor, grid: Grid) -> Tensor:
-    """Drop the part of a half spectrum that no real kernel can have.
-
-    The first column of a half spectrum, and for an even width the last one,
-    hold each frequency together with its negative. Unless those entries are
-    conjugates of each other the inverse real transform is not defined, and
-    libraries disagree on it. The projection keeps what the CPU transform
-    keeps.
-
-    Args:
-        filter (Tensor): Half spectrum of shape ``(H, W // 2 + 1, ..., 2)``.
-        grid (tuple[int, int]): ``(H, W)``.
-
-    Returns:
-        Tensor: The Hermitian half spectrum, same shape.
-    """
-
-    def project(column: Tensor) -> Tensor:
-        mirrored = column.flip(0).roll(1, 0)
-        sign = column.new_tensor([1.0, -1.0])
-        return (column + mirrored * sign) / 2
-
-    columns = filter.shape[1]
-    parts = [project(filter[:, :1])]
-    if grid[1] % 2 == 0:
-        parts += [
-            filter[:, 1 : columns - 1],
-            project(filter[:, columns - 1 :]),
-        ]
-    else:
-        parts += [filter[:, 1:]]
-    return torch.cat(parts, dim=1)
-
-
-def _compute_dtype(x: Tensor) -> torch.dtype:
-    # cuFFT knows float16 for powers of two only and nothing knows bfloat16.
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+from . import dft, operators
+from .half_spectrum import Grid, half_spectrum_shape
+from .operators import compute_dtype, without_autocast
+from .paths import exporting
 
 
 def _check(x: Tensor, filter: Tensor, name: str) -> Grid:
@@ -92,18 +51,14 @@ def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
     Raises:
         ValueError: If the shapes do not fit each other.
     """
-    grid = _check(x, filter, 'filter')
+    _check(x, filter, 'filter')
     if filter.shape[2] != x.shape[3]:
         raise ValueError(
             f'filter has {filter.shape[2]} channels but x has {x.shape[3]}'
         )
-    dtype = _compute_dtype(x)
-    kernel = torch.view_as_complex(
-        project_hermitian(filter.to(dtype), grid).contiguous()
-    )
-    spectrum = torch.fft.rfft2(x.to(dtype), dim=(1, 2), norm='ortho')
-    y = torch.fft.irfft2(spectrum * kernel, s=grid, dim=(1, 2), norm='ortho')
-    return y.to(x.dtype)
+    if not exporting():
+        return operators.spectral_filter(x, filter)
+    return _filter_in_graph(x, None, filter)
 
 
 def dynamic_spectral_filter(
@@ -132,26 +87,63 @@ def dynamic_spectral_filter(
     Raises:
         ValueError: If the shapes do not fit each other.
     """
-    grid = _check(x, basis, 'basis')
+    _check(x, basis, 'basis')
     expected = (x.shape[0], basis.shape[2], x.shape[3])
     if routing.shape != expected:
         raise ValueError(
             'routing must have shape (B, N, C) = '
             f'{expected}, got {tuple(routing.shape)}'
         )
-    dtype = _compute_dtype(x)
-    with torch.autocast(x.device.type, enabled=False):
-        basis = project_hermitian(basis.to(dtype), grid)
-        # Real coefficients: mixing the parts apart needs half the products
-        # of a complex mix.
-        kernel = torch.complex(
-            *(
-                torch.einsum('bnc,hwn->bhwc', routing.to(dtype), part)
-                for part in basis.unbind(-1)
-            )
+    if not exporting():
+        return operators.dynamic_spectral_filter(x, routing, basis)
+    return _filter_in_graph(x, routing, basis)
+
+
+def _filter_in_graph(
+    x: Tensor, routing: Tensor | None, filter: Tensor
+) -> Tensor:
+    dtype, grid = compute_dtype(x), (x.shape[1], x.shape[2])
+    with without_autocast(x):
+        packed = dft.pack(filter.to(dtype), grid)
+        kernel = dft.kernel(
+            packed, None if routing is None else routing.to(dtype), grid
         )
-        spectrum = torch.fft.rfft2(x.to(dtype), dim=(1, 2), norm='ortho')
-        y = torch.fft.irfft2(
-            spectrum * kernel, s=grid, dim=(1, 2), norm='ortho'
-        )
-    return y.to(x.dtype)
+        spectrum = dft.product(dft.forward(x.to(dtype)), kernel)
+        return dft.inverse(spectrum, grid[1]).to(x.dtype)
+
+
+def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Half spectrum of every channel, in real numbers.
+
+    Args:
+        x (Tensor): Real tensor of shape ``(B, H, W, C)``.
+
+    Returns:
+        tuple[Tensor, Tensor]: Real and imaginary part of
+        ``torch.fft.rfft2(x, dim=(1, 2), norm='ortho')``, each of shape
+        ``(B, H, W // 2 + 1, C)``, in float32 or, for such an x, float64.
+    """
+    x = x.to(compute_dtype(x))
+    with without_autocast(x):
+        parts = dft.forward(x) if exporting() else operators.rfft2(x)
+    return parts.unbind(2)
+
+
+def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:
+    """Inverse of :func:`rfft2`.
+
+    Args:
+        real (Tensor): Real part, shape ``(B, H, columns // 2 + 1, C)``.
+        imag (Tensor): Imaginary part. Only the Hermitian part acts, see
+            :func:`project_hermitian`.
+        columns (int): Width of the result.
+
+    Returns:
+        Tensor: Shape ``(B, H, columns, C)``, float32 or, for such parts,
+        float64.
+    """
+    dtype = compute_dtype(real)
+    parts = torch.stack((real.to(dtype), imag.to(dtype)), dim=2)
+    with without_autocast(parts):
+        inverse = dft.inverse if exporting() else operators.irfft2
+        return inverse(parts, columns)

@@ -5,13 +5,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmfft.ops import (
+    PATHS,
     dynamic_spectral_filter,
     half_spectrum_shape,
+    irfft2,
     project_hermitian,
+    rfft2,
     spectral_filter,
+    use_path,
 )
 
 sizes = st.integers(1, 9)
+every_path = pytest.mark.parametrize('path', PATHS)
 
 
 def dft_matrix(n):
@@ -54,19 +59,22 @@ def random_filter(grid, channels, generator, dtype=torch.float64):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@every_path
+@settings(max_examples=40, deadline=None)
 @given(h=sizes, w=sizes, b=st.integers(1, 3), c=st.integers(1, 4))
-def test_static_filter_is_the_papers_formula(h, w, b, c):
+def test_static_filter_is_the_papers_formula(path, h, w, b, c):
     g = torch.Generator().manual_seed(h * 10 + w)
     x = torch.randn(b, h, w, c, generator=g, dtype=torch.float64)
     weight = random_filter((h, w), c, g)
     expected = plain_filter(x, torch.view_as_complex(weight)[None])
-    torch.testing.assert_close(spectral_filter(x, weight), expected)
+    with use_path(path):
+        torch.testing.assert_close(spectral_filter(x, weight), expected)
 
 
-@settings(max_examples=60, deadline=None)
+@every_path
+@settings(max_examples=40, deadline=None)
 @given(h=sizes, w=sizes, b=st.integers(1, 3), n=st.integers(1, 4))
-def test_dynamic_filter_is_the_papers_formula(h, w, b, n):
+def test_dynamic_filter_is_the_papers_formula(path, h, w, b, n):
     g = torch.Generator().manual_seed(h * 10 + w)
     c = 3
     x = torch.randn(b, h, w, c, generator=g, dtype=torch.float64)
@@ -77,23 +85,60 @@ def test_dynamic_filter_is_the_papers_formula(h, w, b, n):
         routing.to(torch.complex128),
         torch.view_as_complex(basis),
     )
-    torch.testing.assert_close(
-        dynamic_spectral_filter(x, routing, basis), plain_filter(x, kernel)
-    )
+    with use_path(path):
+        y = dynamic_spectral_filter(x, routing, basis)
+    torch.testing.assert_close(y, plain_filter(x, kernel))
 
 
+@every_path
 @pytest.mark.parametrize('grid', [(4, 6), (5, 3), (1, 1), (2, 1), (1, 4)])
-def test_gradients(grid):
+def test_gradients(grid, path):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(2, *grid, 2, generator=g, dtype=torch.float64)
     weight = random_filter(grid, 2, g)
     routing = torch.rand(2, 2, 2, generator=g, dtype=torch.float64)
     for tensor in (x, weight, routing):
         tensor.requires_grad_()
-    assert torch.autograd.gradcheck(spectral_filter, (x, weight))
-    assert torch.autograd.gradcheck(
-        dynamic_spectral_filter, (x, routing, weight)
-    )
+    with use_path(path):
+        assert torch.autograd.gradcheck(spectral_filter, (x, weight))
+        assert torch.autograd.gradcheck(
+            dynamic_spectral_filter, (x, routing, weight)
+        )
+
+
+@every_path
+@pytest.mark.parametrize('grid', [(4, 6), (5, 3), (1, 1), (2, 1), (1, 4)])
+def test_transforms_in_real_numbers(grid, path):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(2, *grid, 3, generator=g, dtype=torch.float64)
+    half = half_spectrum_shape(grid)
+    parts = torch.randn(2, 2, *half, 3, generator=g, dtype=torch.float64)
+    inputs = [x.requires_grad_(), *(p.requires_grad_() for p in parts)]
+    with use_path(path):
+        expected = torch.fft.rfft2(x, dim=(1, 2), norm='ortho')
+        torch.testing.assert_close(torch.complex(*rfft2(x)), expected)
+        torch.testing.assert_close(
+            irfft2(*inputs[1:], grid[1]),
+            torch.fft.irfft2(
+                torch.complex(*inputs[1:]), s=grid, dim=(1, 2), norm='ortho'
+            ),
+        )
+        assert torch.autograd.gradcheck(rfft2, inputs[:1])
+        assert torch.autograd.gradcheck(
+            lambda *parts: irfft2(*parts, grid[1]), inputs[1:]
+        )
+
+
+@pytest.mark.parametrize('path', ['matmul', 'export'])
+@pytest.mark.parametrize('grid', [(200, 301), (56, 57)])
+def test_matrix_products_are_as_exact_as_the_fft(grid, path):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(1, *grid, 2, generator=g)
+    weight = random_filter(grid, 2, g, torch.float32)
+    expected = spectral_filter(x.double(), weight.double())
+    with use_path(path):
+        y = spectral_filter(x, weight)
+    assert (y - expected).abs().max() < 2e-6 * expected.abs().max()
 
 
 @pytest.mark.parametrize('grid', [(4, 6), (5, 3), (1, 1), (2, 2), (3, 2)])

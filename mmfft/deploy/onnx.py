@@ -1,0 +1,252 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""ONNX files that any runtime takes, checked against PyTorch."""
+
+import copy
+import io
+import math
+import statistics
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import ConfigError
+from .networks import Network
+
+try:
+    import onnx
+    import onnxruntime
+except ImportError as error:
+    raise ImportError(
+        f'ONNX cannot be written ({error}): pip install "mmfft[export]"'
+    ) from error
+
+# LayerNormalization is an operator from 17 on; 20 is what the exporter knows.
+OPSETS = range(17, 21)
+
+Shape = tuple[int, int, int]  # batch, height, width
+
+
+def export(
+    network: Network,
+    path: str | Path,
+    size: tuple[int, int],
+    dynamic: bool = False,
+    opset: int = 17,
+    half: bool = False,
+) -> onnx.ModelProto:
+    """Write a network as ONNX.
+
+    The graph has operators of the standard domain alone: the spectral filters
+    are matrix products, and so is what resizes them to the image's grid.
+
+    PyTorch's exporter by tracing is used. The newer one by ``torch.export``
+    takes minutes where this one takes seconds, since it reasons about every
+    size symbolically.
+
+    Args:
+        network (Network): Not changed.
+        path (str | Path): File to write.
+        size (tuple[int, int]): ``(H, W)`` of the image, and without
+            ``dynamic`` the only one with a batch of 1.
+        dynamic (bool): Whether the file takes any batch and image size.
+            Defaults to False.
+        opset (int): Version of the operators, 17 to 20. Defaults to 17.
+        half (bool): Weights and features in float16. The transforms inside
+            of the filters stay float32, and so do the image and the outputs.
+            Defaults to False.
+
+    Returns:
+        onnx.ModelProto: What was written.
+
+    Raises:
+        ConfigError: If the opset is out of range, the size is not positive,
+            or the model has operators that ONNX does not have.
+    """
+    if opset not in OPSETS:
+        raise ConfigError(
+            f'opset={opset} must be from {OPSETS[0]} to {OPSETS[-1]}'
+        )
+    if min(size) < 1:
+        raise ConfigError(f'the image size must be positive, got {size}')
+    network = copy.deepcopy(network).requires_grad_(False)
+    network.replace_unexportable()
+    image = _images(network, (1, *size))
+    with torch.no_grad():
+        outputs = network.named_outputs(image)
+    axes = {'input': {0: 'batch', 2: 'height', 3: 'width'}}
+    for name, out in outputs.items():
+        sides = ('batch', None, f'{name}_height', f'{name}_width')
+        axes[name] = {i: sides[i] for i in range(out.dim()) if sides[i]}
+    if half:
+        network.half()
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        # Every shape check of the toolboxes is one, as is the exporter's age.
+        warnings.simplefilter('ignore')
+        torch.onnx.export(
+            network,
+            (image,),
+            stream,
+            dynamo=False,
+            input_names=['input'],
+            output_names=list(outputs),
+            dynamic_axes=axes if dynamic else None,
+            opset_version=opset,
+        )
+    model = onnx.load_from_string(stream.getvalue())
+    onnx.helper.set_model_props(model, network.metadata)
+    check_graph(model)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return model
+
+
+def check_graph(model: onnx.ModelProto) -> None:
+    """See that any runtime can be expected to run a file.
+
+    Args:
+        model (onnx.ModelProto): To be checked, shapes included.
+
+    Raises:
+        ConfigError: If it has operators that are not of the standard domain,
+            Fourier transforms or complex tensors.
+        onnx.checker.ValidationError: If it is not valid ONNX.
+    """
+    strange = {
+        f'{node.domain}::{node.op_type}'
+        for node in _nodes(model.graph)
+        if node.domain not in ('', 'ai.onnx')
+        or any(word in node.op_type for word in ('DFT', 'FFT', 'STFT'))
+    }
+    if strange:
+        raise ConfigError(
+            'the model has operators that not every ONNX runtime has: '
+            f'{sorted(strange)}'
+        )
+    inferred = onnx.shape_inference.infer_shapes(model)
+    complex_types = (onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128)
+    tensors = [value.type.tensor_type for value in inferred.graph.value_info]
+    if any(tensor.elem_type in complex_types for tensor in tensors):
+        raise ConfigError('the model has complex tensors')
+    onnx.checker.check_model(model, full_check=True)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _nodes(attribute.g)
+
+
+def check_shapes(size: tuple[int, int], dynamic: bool) -> list[Shape]:
+    """Batches and image sizes to try a file at.
+
+    Args:
+        size (tuple[int, int]): ``(H, W)`` that it was exported with.
+        dynamic (bool): Whether it takes others.
+
+    Returns:
+        list[tuple[int, int, int]]: ``(B, H, W)``; if dynamic five, larger and
+        smaller, odd and even.
+    """
+    height, width = size
+    if not dynamic:
+        return [(1, height, width)]
+    return [
+        (1, height, width),
+        (2, height + 1, width),
+        (1, height, width + 35),
+        (1, height * 3 // 4 | 1, width // 2 | 1),
+        (3, height // 2, width * 3 // 4),
+    ]
+
+
+def open_session(path: str | Path) -> onnxruntime.InferenceSession:
+    """An onnxruntime on the CPU, with as many threads as PyTorch has."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(
+        path, options, providers=['CPUExecutionProvider']
+    )
+
+
+def compare(
+    session: onnxruntime.InferenceSession, network: Network, shape: Shape
+) -> float:
+    """Largest difference between onnxruntime and PyTorch on random images.
+
+    Args:
+        session (InferenceSession): Of the exported file.
+        network (Network): What was exported, in float32.
+        shape (tuple[int, int, int]): ``(B, H, W)``.
+
+    Returns:
+        float: Largest absolute difference in an output over its largest
+        value; infinite where shapes differ, not a number where one side has
+        such.
+    """
+    images = _images(network, shape)
+    with torch.inference_mode():
+        expected = [out.numpy() for out in network(images)]
+    return max_relative_difference(
+        session.run(None, {'input': images.numpy()}), expected
+    )
+
+
+def max_relative_difference(
+    outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]
+) -> float:
+    """See :func:`compare`."""
+    if [out.shape for out in outputs] != [out.shape for out in expected]:
+        return math.inf
+    differences = [
+        np.abs(out - other).max() / np.abs(other).max()
+        for out, other in zip(outputs, expected)
+    ]
+    # numpy's maximum hands a NaN on, Python's may not.
+    return float(np.max(differences))
+
+
+def benchmark(
+    session: onnxruntime.InferenceSession,
+    network: Network,
+    shape: Shape,
+    rounds: int = 9,
+) -> tuple[float, float]:
+    """Seconds that PyTorch, eager, and onnxruntime take for a batch.
+
+    Args:
+        session (InferenceSession): Of the exported file.
+        network (Network): What was exported.
+        shape (tuple[int, int, int]): ``(B, H, W)``.
+        rounds (int): How often each runs, in turn. Defaults to 9.
+
+    Returns:
+        tuple[float, float]: Medians.
+    """
+    images = _images(network, shape)
+    arrays = {'input': images.numpy()}
+    runs = (lambda: network(images), lambda: session.run(None, arrays))
+    seconds = ([], [])
+    with torch.inference_mode():
+        for i in range(rounds + 1):
+            for run, taken in zip(runs, seconds):
+                start = time.perf_counter()
+                run()
+                if i:  # the first warms up
+                    taken.append(time.perf_counter() - start)
+    return tuple(statistics.median(taken) for taken in seconds)
+
+
+def _images(network: Network, shape: Shape) -> torch.Tensor:
+    """Noise as normalized images are, always the same."""
+    batch, *size = shape
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(batch, first.in_channels, *size, generator=generator)

@@ -1,0 +1,105 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""A convolution that the compiler does not look into.
+
+Where a graph holds a convolution, Inductor (torch 2.11) takes every tensor of
+four axes before it for ``(B, C, H, W)`` and wants it channels-last. It would
+so transpose all features that are kept for the backward pass, which are
+``(B, H, W, C)`` here, and fails on them where the size is a symbol.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@torch.library.custom_op('mmfft::convolution', mutates_args=())
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+) -> Tensor:
+    """``F.conv2d`` of ``(B, C, H, W)`` to contiguous ``(B, H', W', C')``."""
+    y = F.conv2d(x, weight, bias, stride, padding, groups=groups)
+    return y.permute(0, 2, 3, 1).contiguous()
+
+
+@torch.library.custom_op('mmfft::convolution_backward', mutates_args=())
+def convolution_backward(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    groups: int,
+    needs: Sequence[bool],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias; empty ones that nobody needs."""
+    grads = torch.ops.aten.convolution_backward(
+        grad.permute(0, 3, 1, 2),
+        x,
+        weight,
+        (weight.shape[0],),
+        stride,
+        padding,
+        (1, 1),
+        False,
+        (0, 0),
+        groups,
+        needs,
+    )
+    outs = _empty_grads(grad, x, weight, needs)
+    for out, value, needed in zip(outs, grads, needs):
+        if needed:
+            out.copy_(value)
+    return outs
+
+
+def _empty_grads(
+    grad: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        torch.empty_like(x) if needs[0] else x.new_empty(0),
+        weight.new_empty(weight.shape if needs[1] else (0,)),
+        grad.new_empty(weight.shape[0] if needs[2] else 0),
+    )
+
+
+@convolution.register_fake
+def _(x, weight, bias, stride, padding, groups):
+    # Where the size of an image is a symbol, that of its features becomes a
+    # new one: formulas nested over four stages take minutes to reason about.
+    # As everywhere in the compiler, it stands for sizes from 2 up.
+    sizes = [
+        (size + 2 * pad - kernel) // step + 1
+        if isinstance(size, int)
+        else torch.library.get_ctx().new_dynamic_size(min=2)
+        for size, pad, kernel, step in zip(
+            x.shape[2:], padding, weight.shape[2:], stride
+        )
+    ]
+    return x.new_empty(x.shape[0], *sizes, weight.shape[0])
+
+
+@convolution_backward.register_fake
+def _(grad, x, weight, stride, padding, groups, needs):
+    return _empty_grads(grad, x, weight, needs)
+
+
+def _save(ctx, inputs, output):
+    x, weight, bias, *ctx.options = inputs
+    ctx.save_for_backward(x, weight)
+
+
+def _backward(ctx, grad):
+    needs = list(ctx.needs_input_grad[:3])
+    grads = convolution_backward(grad, *ctx.saved_tensors, *ctx.options, needs)
+    grads = (g if needed else None for g, needed in zip(grads, needs))
+    return (*grads, None, None, None)
+
+
+convolution.register_autograd(_backward, setup_context=_save)

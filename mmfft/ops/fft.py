@@ -1,0 +1,66 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The two-dimensional real DFT by the device's FFT library.
+
+Has the functions of :mod:`.dft`. Spectra are complex, of shape
+``(B, C, H, W // 2 + 1)``: FFT libraries want the axes that they transform to
+lie together, and everything between two transforms is done in that order.
+"""
+
+import torch
+from torch import Tensor
+
+from .half_spectrum import Grid, project_hermitian
+
+
+def forward(x: Tensor) -> Tensor:
+    """Orthonormal ``rfft2``: ``(B, H, W, C) -> (B, C, H, W // 2 + 1)``."""
+    return torch.fft.rfft2(x.permute(0, 3, 1, 2), norm='ortho')
+
+
+def inverse(
+    spectrum: Tensor, columns: int, out: Tensor | None = None
+) -> Tensor:
+    """Inverse of :func:`forward`; takes the spectrum to be Hermitian."""
+    grid = (spectrum.shape[2], columns)
+    x = torch.fft.irfft2(spectrum, s=grid, norm='ortho').permute(0, 2, 3, 1)
+    return x.contiguous() if out is None else out.copy_(x)
+
+
+def pack(filter: Tensor, grid: Grid) -> Tensor:
+    """Hermitian part of filters ``(H, W // 2 + 1, K, 2)`` as ``(-1, K)``."""
+    filter = project_hermitian(filter, grid)
+    return filter.permute(2, 0, 1, 3).flatten(1).T
+
+
+def unpack(matrix: Tensor, grid: Grid) -> Tensor:
+    """Inverse of :func:`pack`."""
+    return matrix.unflatten(0, (grid[0], -1, 2)).permute(0, 1, 3, 2)
+
+
+def kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
+    """Kernels as spectra; all images have the same without a routing."""
+    flat = packed.T[None] if routing is None else routing.mT @ packed.T
+    # Real weights on real and imaginary part: half a complex product's work.
+    return torch.view_as_complex(flat.unflatten(2, (grid[0], -1, 2)))
+
+
+def flatten(spectrum: Tensor) -> Tensor:
+    """Spectra as matrices whose rows are those of :func:`pack`."""
+    return torch.view_as_real(spectrum).flatten(2).mT
+
+
+def product(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
+    """``a * b``, or ``conj(a) * b``."""
+    return (a.conj() if conjugate else a) * b
+
+
+def parts(spectrum: Tensor) -> Tensor:
+    """Spectra in the order of :mod:`.dft`."""
+    return torch.view_as_real(spectrum).permute(0, 2, 4, 3, 1).contiguous()
+
+
+def from_parts(parts: Tensor, columns: int) -> Tensor:
+    """Inverse of :func:`parts`; keeps the Hermitian part alone."""
+    grid = (parts.shape[1], columns)
+    spectrum = project_hermitian(parts.permute(1, 3, 0, 4, 2), grid)
+    return torch.view_as_complex(spectrum.permute(2, 3, 0, 1, 4).contiguous())

@@ -1,0 +1,76 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The half spectrum of a real map and what makes it one."""
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import guard_or_false
+
+Grid = tuple[int, int]
+
+
+def half_spectrum_shape(grid: Grid) -> tuple[int, int]:
+    """Rows and columns of ``rfft2`` of a real map of size ``grid``."""
+    return grid[0], grid[1] // 2 + 1
+
+
+def is_static(grid: Grid) -> bool:
+    """Whether a grid is known, not a symbol of an exported graph."""
+    return all(isinstance(n, int) for n in grid)
+
+
+def same_grid(a: Grid, b: Grid) -> bool:
+    """Whether two grids are known to be equal.
+
+    The symbols of an exported graph, or of one that is compiled for any
+    size, are equal to no number.
+    """
+    if not (is_static(a) and is_static(b)):
+        return False
+    return guard_or_false(a[0] == b[0]) and guard_or_false(a[1] == b[1])
+
+
+def whole_numbers(count: int, like: Tensor) -> Tensor:
+    """0, 1, ... in dtype and on the device of ``like``."""
+    return torch.arange(count, device=like.device).to(like.dtype)
+
+
+def square_root(size: int, like: Tensor) -> Tensor:
+    """Root of a size, which may be a symbol: ONNX has no root of those."""
+    return (whole_numbers(size, like)[-1] + 1).sqrt()
+
+
+def column_weights(columns: int, like: Tensor) -> Tensor:
+    """How often a column of the half spectrum stands in the whole one.
+
+    Args:
+        columns (int): Width ``W`` of the map.
+        like (Tensor): Gives dtype and device.
+
+    Returns:
+        Tensor: Ones and twos of shape ``(W // 2 + 1,)``.
+    """
+    index = whole_numbers(columns // 2 + 1, like)
+    once = (index == 0) | (2 * index == columns)
+    return 2.0 - once.to(like.dtype)
+
+
+def project_hermitian(filter: Tensor, grid: Grid) -> Tensor:
+    """Drop the part of a half spectrum that no real kernel can have.
+
+    The first column of a half spectrum, and for an even width the last one,
+    hold each frequency together with its negative. Unless those entries are
+    conjugates of each other the inverse real transform is not defined, and
+    libraries disagree on it. The projection keeps what the CPU transform
+    keeps.
+
+    Args:
+        filter (Tensor): Half spectrum of shape ``(H, W // 2 + 1, ..., 2)``.
+        grid (tuple[int, int]): ``(H, W)``.
+
+    Returns:
+        Tensor: The Hermitian half spectrum, same shape.
+    """
+    mirrored = filter.flip(0).roll(1, 0) * filter.new_tensor([1.0, -1.0])
+    once = column_weights(grid[1], filter) == 1
+    once = once.reshape(-1, *[1] * (filter.dim() - 2))
+    return torch.where(once, (filter + mirrored) / 2, filter)

@@ -1,0 +1,229 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The filters as operators registered with PyTorch.
+
+Each is one node for autograd, ``torch.compile``, autocast and activation
+checkpointing: what happens inside is theirs neither to trace nor to keep.
+With orthonormal transforms F, column weights w (1 for the columns of the half
+spectrum that stand for themselves, 2 for those that stand for their mirror
+image too) and the kernel K,
+
+    y  = F^-1(K F x)
+    dx = F^-1(conj(K) F dy)
+    dK = w conj(F x) F dy
+
+since the adjoint of F is F^-1 without the weights. Of all that, backward is
+left x and the parameters: the kernel, as large as the spectrum of the batch
+in a dynamic filter, is made anew, image by image on a CPU, so that it and the
+spectra live in its caches and no tensor of the batch's size comes up beside x,
+y and their gradients. Gradients of gradients are not implemented, and asking
+for them raises.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from . import dft, fft
+from .half_spectrum import column_weights
+from .paths import chosen_path
+
+_CPU_CHUNK = 2**18
+
+
+def compute_dtype(x: Tensor) -> torch.dtype:
+    """Float64 for such an x, else float32.
+
+    cuFFT knows float16 for powers of two only and nothing knows bfloat16.
+    """
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager:
+    """Leave dtypes alone; a graph without autocast does not get a switch."""
+    if torch.is_autocast_enabled(x.device.type):
+        return torch.autocast(x.device.type, enabled=False)
+    return nullcontext()
+
+
+def _transforms(x: Tensor):
+    grid = (x.shape[1], x.shape[2])
+    return fft if chosen_path(grid, x.device) == 'fft' else dft
+
+
+def _chunks(x: Tensor) -> Iterator[slice]:
+    """Images to work on at a time."""
+    step = len(x)
+    if x.device.type == 'cpu':
+        step = max(1, _CPU_CHUNK // max(1, x[0].numel()))
+    return (slice(i, i + step) for i in range(0, len(x), step))
+
+
+def _filter(x: Tensor, routing: Tensor | None, filter: Tensor) -> Tensor:
+    dtype, grid, path = compute_dtype(x), x.shape[1:3], _transforms(x)
+    y = _like(x)[0]
+    with without_autocast(x):
+        packed = path.pack(filter.to(dtype), grid)
+        for part in _chunks(x):
+            kernel = path.kernel(packed, _part(routing, part, dtype), grid)
+            spectrum = path.forward(x[part].to(dtype))
+            spectrum = path.product(spectrum, kernel)
+            _write(path, spectrum, y[part])
+    return y
+
+
+def _filter_backward(
+    grad: Tensor, x: Tensor, routing: Tensor | None, filter: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    dtype, grid, path = compute_dtype(x), x.shape[1:3], _transforms(x)
+    grad_x = _like(x)[0]
+    grad_routing = (
+        None if routing is None else routing.new_empty(routing.shape)
+    )
+    with without_autocast(x):
+        filter_ = filter.to(dtype)
+        weights = column_weights(grid[1], filter_)[:, None, None]
+        packed = path.pack(filter_, grid)
+        weighted = path.pack(filter_ * weights, grid)
+        grad_packed = torch.zeros_like(packed)
+        for part in _chunks(x):
+            mix = _part(routing, part, dtype)
+            kernel = path.kernel(packed, mix, grid)
+            grad_spectrum = path.forward(grad[part].to(dtype))
+            spectrum = path.forward(x[part].to(dtype))
+            grad_kernel = path.flatten(
+                path.product(spectrum, grad_spectrum, conjugate=True)
+            )
+            if routing is None:
+                grad_packed += grad_kernel.sum(0)
+            else:
+                grad_packed.addbmm_(grad_kernel, mix.mT)
+                grad_routing[part] = weighted.T @ grad_kernel
+            grad_spectrum = path.product(kernel, grad_spectrum, conjugate=True)
+            _write(path, grad_spectrum, grad_x[part])
+        grad_filter = path.unpack(grad_packed, grid) * weights
+    return grad_x, grad_routing, grad_filter.to(filter.dtype).contiguous()
+
+
+def _part(
+    routing: Tensor | None, part: slice, dtype: torch.dtype
+) -> Tensor | None:
+    return None if routing is None else routing[part].to(dtype)
+
+
+def _write(path, spectrum: Tensor, out: Tensor) -> None:
+    if out.dtype == compute_dtype(out):
+        path.inverse(spectrum, out.shape[2], out)
+    else:
+        out.copy_(path.inverse(spectrum, out.shape[2]))
+
+
+@torch.library.custom_op('mmfft::spectral_filter', mutates_args=())
+def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
+    """See :func:`mmfft.ops.spectral_filter`; keeps x and filter."""
+    return _filter(x, None, filter)
+
+
+@torch.library.custom_op('mmfft::spectral_filter_backward', mutates_args=())
+def spectral_filter_backward(
+    grad: Tensor, x: Tensor, filter: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of x and filter."""
+    grad_x, _, grad_filter = _filter_backward(grad, x, None, filter)
+    return grad_x, grad_filter
+
+
+@torch.library.custom_op('mmfft::dynamic_spectral_filter', mutates_args=())
+def dynamic_spectral_filter(
+    x: Tensor, routing: Tensor, basis: Tensor
+) -> Tensor:
+    """See :func:`mmfft.ops.dynamic_spectral_filter`; keeps its arguments."""
+    return _filter(x, routing, basis)
+
+
+@torch.library.custom_op(
+    'mmfft::dynamic_spectral_filter_backward', mutates_args=()
+)
+def dynamic_spectral_filter_backward(
+    grad: Tensor, x: Tensor, routing: Tensor, basis: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, routing and basis."""
+    return _filter_backward(grad, x, routing, basis)
+
+
+@torch.library.custom_op('mmfft::rfft2', mutates_args=())
+def rfft2(x: Tensor) -> Tensor:
+    """Half spectrum ``(B, H, 2, W // 2 + 1, C)``; keeps nothing."""
+    path = _transforms(x)
+    with without_autocast(x):
+        return path.parts(path.forward(x))
+
+
+@torch.library.custom_op('mmfft::irfft2', mutates_args=())
+def irfft2(parts: Tensor, columns: int) -> Tensor:
+    """Inverse of :func:`rfft2`; keeps nothing."""
+    grid = (parts.shape[1], columns)
+    path = fft if chosen_path(grid, parts.device) == 'fft' else dft
+    with without_autocast(parts):
+        return path.inverse(path.from_parts(parts, columns), columns)
+
+
+def _like(*tensors: Tensor) -> tuple[Tensor, ...]:
+    return tuple(t.new_empty(t.shape) for t in tensors)
+
+
+spectral_filter.register_fake(lambda x, filter: _like(x)[0])
+spectral_filter_backward.register_fake(
+    lambda grad, x, filter: _like(x, filter)
+)
+dynamic_spectral_filter.register_fake(lambda x, routing, basis: _like(x)[0])
+dynamic_spectral_filter_backward.register_fake(
+    lambda grad, x, routing, basis: _like(x, routing, basis)
+)
+
+
+@rfft2.register_fake
+def _(x):
+    batch, rows, columns, channels = x.shape
+    return x.new_empty(batch, rows, 2, columns // 2 + 1, channels)
+
+
+@irfft2.register_fake
+def _(parts, columns):
+    batch, rows, _, _, channels = parts.shape
+    return parts.new_empty(batch, rows, columns, channels)
+
+
+def _save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+spectral_filter.register_autograd(
+    lambda ctx, grad: spectral_filter_backward(grad, *ctx.saved_tensors),
+    setup_context=_save,
+)
+dynamic_spectral_filter.register_autograd(
+    lambda ctx, grad: dynamic_spectral_filter_backward(
+        grad, *ctx.saved_tensors
+    ),
+    setup_context=_save,
+)
+
+
+def _save_columns(ctx, inputs, output):
+    ctx.columns = inputs[0].shape[2] if len(inputs) == 1 else inputs[1]
+
+
+def _weights(ctx, like: Tensor) -> Tensor:
+    return column_weights(ctx.columns, like)[:, None]
+
+
+rfft2.register_autograd(
+    lambda ctx, grad: irfft2(grad / _weights(ctx, grad), ctx.columns),
+    setup_context=_save_columns,
+)
+irfft2.register_autograd(
+    lambda ctx, grad: (rfft2(grad) * _weights(ctx, grad), None),
+    setup_context=_save_columns,
+)

@@ -1,0 +1,12 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import torch
+from mmengine.registry import MODELS, init_default_scope
+
+
+def save_random_weights(cfg, folder):
+    """Write a checkpoint of a config's model, always the same; its path."""
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    path = folder / 'random.pth'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), path)
+    return str(path)

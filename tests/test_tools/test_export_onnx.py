@@ -1,0 +1,100 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Exporting by the command line, in each toolbox."""
+
+import json
+
+import onnx
+import pytest
+from config_files import load
+from conftest import ROOT
+from random_weights import save_random_weights
+
+pytestmark = pytest.mark.slow
+
+CLS = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
+DET = 'configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
+SEG = 'configs/demo/cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py'
+
+
+@pytest.fixture
+def export(tmp_path, call_tool, capsys):
+    """Function that exports with random weights; exit status and output."""
+
+    def run(config, *options):
+        weights = save_random_weights(load(config), tmp_path)
+        arguments = [ROOT / config, weights, '--out', 'm.onnx', *options]
+        code = 0
+        try:
+            call_tool('deployment/export_onnx.py', *arguments, cwd=tmp_path)
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def names(path):
+    return [output.name for output in onnx.load(path).graph.output]
+
+
+def test_a_classifier(export, tmp_path):
+    code, out, _ = export(CLS, '--dynamic')
+    assert code == 0
+    for shape in ('1 of 64x64', '2 of 65x64', '1 of 49x33', '3 of 32x48'):
+        assert f'{shape}: relative difference to PyTorch' in out
+    assert 'times as fast' in out and 'tolerance 0.0001: ok' in out
+    assert names(tmp_path / 'm.onnx') == ['logits']
+    properties = onnx.load(tmp_path / 'm.onnx').metadata_props
+    metadata = {entry.key: entry.value for entry in properties}
+    assert len(json.loads(metadata['mean'])) == 3
+
+
+def test_a_segmentor(export, tmp_path):
+    # UPerNet, whose pooling ONNX does not have.
+    code, out, _ = export(SEG, '--dynamic', '--shape', 96, 128)
+    assert code == 0
+    assert out.count('relative difference to PyTorch') >= 5
+    assert names(tmp_path / 'm.onnx') == ['logits']
+
+
+def test_backbone_and_neck_of_a_detector(export, tmp_path):
+    code, out, _ = export(DET, '--half', '--opset', 18)
+    assert code == 0
+    assert out.count('relative difference to PyTorch') == 1
+    assert names(tmp_path / 'm.onnx') == [f'feature_{i}' for i in range(3)]
+
+
+def test_above_the_tolerance(export):
+    code, _, error = export(CLS, '--tolerance', 1e-12)
+    assert code == 1
+    assert 'the difference is above the tolerance of 1e-12' in error
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (['--opset', 16], 'opset=16 must be from 17 to 20'),
+        (['--shape', 0, 64], 'must be positive'),
+        (['--cfg-options', 'default_scope=none'], "default_scope='none'"),
+    ],
+)
+def test_what_is_wrong_is_one_line(options, message, export):
+    code, _, error = export(CLS, *options)
+    assert code == 2
+    last = error.strip().splitlines()[-1]
+    assert last.startswith('export_onnx.py: error: ') and message in last
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path, run_tool):
+    result = run_tool(
+        'deployment/export_onnx.py',
+        ROOT / CLS,
+        'gone.pth',
+        '--out',
+        'm.onnx',
+        cwd=tmp_path,
+        check=False,
+    )
+    assert result.returncode == 2 and 'Traceback' not in result.stdout
+    assert "checkpoint 'gone.pth' does not exist" in result.stdout
