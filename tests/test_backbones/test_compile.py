@@ -1,0 +1,113 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""torch.compile of whole backbones, without a break in the graph.
+
+Most of it with the backend that traces everything but generates no code,
+which takes a compiler a minute a model; what is generated is tested once.
+"""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
+
+pytestmark = pytest.mark.slow
+
+SMALL = dict(embed_dims=[8, 16, 16, 16], depths=[1, 1, 1, 1])
+BACKBONES = {
+    'dfformer': (DFFormer, dict(arch=SMALL, out_indices=1)),
+    'afno': (
+        DFFormer,
+        dict(arch=SMALL, out_indices=0, token_mixers=('AFNO2D',) * 4),
+    ),
+    # Convolutions at one stage, filters at the other.
+    'cdfformer': (
+        CDFFormer,
+        dict(
+            arch=SMALL,
+            out_indices=1,
+            token_mixers=('SepConv', *('DynamicFilter',) * 3),
+        ),
+    ),
+    'gfformer': (GFFormer, dict(arch=SMALL, out_indices=0)),
+    'gfnet': (GFNet, dict(arch=dict(embed_dim=8, depth=1), patch_size=8)),
+    'gfnet-h': (
+        GFNetPyramid,
+        dict(arch=dict(**SMALL, layer_scale=0.5), out_indices=1),
+    ),
+}
+
+
+def build(name, **kwargs):
+    cls, options = BACKBONES[name]
+    torch.manual_seed(0)
+    return cls(**{'img_size': 64, **options, **kwargs})
+
+
+def close(ours, theirs):
+    scale = theirs.abs().max()
+    assert (ours - theirs).abs().max() <= 1e-4 * scale + 1e-6
+
+
+def train_step(run, model, x):
+    outs = run(x)
+    generator = torch.Generator().manual_seed(0)
+    loss = sum(
+        (out * torch.randn(out.shape, generator=generator)).sum()
+        for out in outs
+    )
+    model.zero_grad()
+    loss.backward()
+    grads = {name: p.grad.clone() for name, p in model.named_parameters()}
+    return outs, grads
+
+
+def same_step(compiled, model, x):
+    for ours, theirs in zip(
+        train_step(compiled, model, x), train_step(model, model, x)
+    ):
+        ours, theirs = (
+            list(r.values()) if isinstance(r, dict) else r
+            for r in (ours, theirs)
+        )
+        for a, b in zip(ours, theirs):
+            close(a, b)
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize('name', BACKBONES)
+def test_one_graph_for_all_sizes(name):
+    model = build(name)
+    graphs = CompileCounterWithBackend('aot_eager')
+    compiled = torch.compile(
+        model, fullgraph=True, dynamic=True, backend=graphs
+    )
+    same_step(compiled, model, torch.randn(2, 3, 72, 96))
+    graphs_at_first = graphs.frame_count
+    for size in [(64, 64), (96, 80), (61, 47)]:
+        same_step(compiled, model, torch.randn(2, 3, *size))
+    assert graphs.frame_count == graphs_at_first
+
+
+def test_generated_code():
+    """The default: the size at first fixed, then free, then no new graph."""
+    model = build('dfformer', out_indices=0)
+    graphs = CompileCounterWithBackend('inductor')
+    compiled = torch.compile(model, fullgraph=True, backend=graphs)
+    for size in [(64, 64), (96, 80)]:
+        same_step(compiled, model, torch.randn(2, 3, *size))
+    graphs_at_second = graphs.frame_count
+    for size in [(61, 47), (80, 112), (64, 64)]:
+        same_step(compiled, model, torch.randn(2, 3, *size))
+    assert graphs.frame_count == graphs_at_second
+    model.eval()
+    with torch.no_grad():
+        for size in [(64, 64), (72, 60)]:
+            x = torch.randn(1, 3, *size)
+            close(compiled(x)[0], model(x)[0])
