@@ -95,7 +95,7 @@ def test_batch(config):
 
 EPOCHS = [
     (r'-8e_', 8),
-    (r'-5e_', 5),
+    (r'-3e_', 3),
     (r'_1x_coco', 12),
     (r'-3x_coco', 36),
     (r'_in1k-384px', 30),
