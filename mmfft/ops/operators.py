@@ -25,7 +25,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from . import dft, fft
+from . import fft, matmul
 from .half_spectrum import column_weights
 from .paths import chosen_path
 
@@ -49,7 +49,7 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
 
 def _transforms(x: Tensor):
     grid = (x.shape[1], x.shape[2])
-    return fft if chosen_path(grid, x.device) == 'fft' else dft
+    return fft if chosen_path(grid, x.device) == 'fft' else matmul
 
 
 def _chunks(x: Tensor) -> Iterator[slice]:
@@ -164,7 +164,7 @@ def rfft2(x: Tensor) -> Tensor:
 def irfft2(parts: Tensor, columns: int) -> Tensor:
     """Inverse of :func:`rfft2`; keeps nothing."""
     grid = (parts.shape[1], columns)
-    path = fft if chosen_path(grid, parts.device) == 'fft' else dft
+    path = fft if chosen_path(grid, parts.device) == 'fft' else matmul
     with without_autocast(parts):
         return path.inverse(path.from_parts(parts, columns), columns)
 

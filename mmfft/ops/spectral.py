@@ -102,14 +102,12 @@ def dynamic_spectral_filter(
 def _filter_in_graph(
     x: Tensor, routing: Tensor | None, filter: Tensor
 ) -> Tensor:
-    dtype, grid = compute_dtype(x), (x.shape[1], x.shape[2])
+    dtype = compute_dtype(x)
+    if routing is not None:
+        routing = routing.to(dtype)
     with without_autocast(x):
-        packed = dft.pack(filter.to(dtype), grid)
-        kernel = dft.kernel(
-            packed, None if routing is None else routing.to(dtype), grid
-        )
-        spectrum = dft.product(dft.forward(x.to(dtype)), kernel)
-        return dft.inverse(spectrum, grid[1]).to(x.dtype)
+        y = dft.filter_spectrum(x.to(dtype), routing, filter.to(dtype))
+    return y.to(x.dtype)
 
 
 def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
