@@ -14,7 +14,6 @@ model = dict(
         type='mmfft.CDFFormer',
         arch=_base_.nano,
         img_size=(192, 256),
-        frozen_stages=0,
         # The filters change from the crops' grid to the scenes'.
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
@@ -32,9 +31,7 @@ model = dict(
             a=5**0.5,
             mode='fan_in',
             nonlinearity='leaky_relu',
-            distribution='uniform'),
-        # Nine pixels of ten are background.
-        loss_decode=dict(class_weight=[0.3] + [1.] * 10)),
+            distribution='uniform')),
     auxiliary_head=None)
 
 train_dataloader = dict(batch_size=4)

@@ -3,6 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.half_spectrum import Grid, is_static, same_grid
+from ..ops.paths import exporting
 
 
 class GridParameter(nn.Module):
@@ -51,6 +52,9 @@ class GridParameter(nn.Module):
             Tensor: The weight itself, or resized.
         """
         grid, weight = tuple(grid), self.weight
+        if torch.jit.is_tracing() and not exporting():
+            # TorchScript, also to count FLOPs: a graph of this one size.
+            grid = tuple(int(n) for n in grid)
         if not is_static(grid):
             # A symbol of an exported graph: the size comes at run time.
             return self.resize(weight, self.size, grid)

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_files import CONFIGS, ROOT, build
+from closed_form_flops import classifier_flops
+from config_files import CONFIGS, ROOT, build, load
 from modelindex.load_model_index import load as load_index
 
+from mmfft.analysis.flops import config_flops
 from mmfft.checkpoints import published_names
 
 FAMILIES = ('cdfformer', 'dfformer', 'gfnet')
@@ -48,6 +50,14 @@ def test_every_config_and_every_published_checkpoint_is_in_it():
     assert sorted(weights) == sorted(f'mmfft://{n}' for n in published_names())
 
 
+def flops_of(config):
+    cfg = load(config)
+    if '-afno_' in config:
+        return config_flops(cfg)[1].flops
+    # The counter's figures, which tests/test_analysis holds to these formulas.
+    return classifier_flops(cfg.model, build(config).backbone)
+
+
 @each_model
 def test_entry(family, model):
     config = model['Config']
@@ -56,6 +66,9 @@ def test_entry(family, model):
     parameters = sum(p.numel() for p in build(config).parameters())
     assert model['Metadata']['Parameters'] == parameters
     tasks = {result['Task'] for result in model['Results']}
+    if tasks == {'Image Classification'}:
+        flops = model['Metadata']['FLOPs']
+        assert flops == pytest.approx(flops_of(config), rel=1e-6)
     if '_coco' in config:
         expected = {'Object Detection'}
         if 'mask-rcnn' in config:

@@ -1,0 +1,59 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Parameters and FLOPs of a config's model, Fourier transforms counted.
+
+Prints a table by module. A multiplication with an addition is one FLOP; each
+operation of a transform is one too.
+"""
+
+from mmengine.fileio import dump
+
+from mmfft.analysis.flops import config_flops
+from mmfft.engine import config_parser, load_config, print_config_errors
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs='+',
+        metavar=('H', 'W'),
+        help='input image size, one number for a square; by default the size '
+        'that the backbone stores its filters for',
+    )
+    parser.add_argument(
+        '--depth',
+        type=int,
+        default=3,
+        help='levels of modules in the table; 5 show the token mixers',
+    )
+    parser.add_argument('--out', help='a .json file for the figures')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    with print_config_errors('get_flops.py'):
+        cfg = load_config(args.config, cfg_options=args.cfg_options)
+        size, found = config_flops(cfg, args.shape, args.depth)
+    print(found.table)
+    print(f'Input shape: {size[0]}x{size[1]}')
+    print(f'Flops: {found.flops / 1e9:.3f} G, of them')
+    for name, flops in sorted(found.by_operator.items(), key=lambda x: -x[1]):
+        print(f'  {flops / 1e9:9.3f} G  {name}')
+    print(f'Params: {found.params / 1e6:.3f} M')
+    if args.out:
+        dump(
+            dict(
+                shape=size,
+                flops=found.flops,
+                params=found.params,
+                by_operator=found.by_operator,
+            ),
+            args.out,
+            indent=2,
+        )
+
+
+if __name__ == '__main__':
+    main()
