@@ -1,0 +1,51 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The benchmarks run and report what they measured; no time is judged."""
+
+import json
+
+import backbones
+import op
+import pytest
+import torch
+
+QUICK = ['--device', 'cpu', '--rounds', '1']
+
+
+def rows_of(path):
+    content = json.loads(path.read_text())
+    assert content['environment']['threads'] == torch.get_num_threads()
+    for row in content['rows']:
+        assert row['seconds'] > 0
+        assert row['memory'] > 0
+    return content['rows']
+
+
+def test_op(tmp_path, capsys):
+    options = ['--sizes', '32x48', '--batch', '2', '--stages', '2']
+    op.main([*QUICK, *options, '--out', str(tmp_path)])
+    rows = rows_of(tmp_path / 'op.json')
+    names = {'plain', 'mmfft', 'mmfft fft', 'mmfft matmul', 'floor'}
+    assert {row['name'] for row in rows} == names
+    assert {(row['mode'], row['grid']) for row in rows} == {
+        ('infer', '4x6'),
+        ('train', '4x6'),
+    }
+    for row in rows:
+        if row['name'] == 'plain':
+            assert row['speed'] == row['memory_ratio'] == 1
+    assert (tmp_path / 'op.png').stat().st_size > 0
+    assert '4x6' in capsys.readouterr().out
+
+
+def test_backbones(tmp_path):
+    models = ['plain dfformer_s18', 'dfformer_s18', 'convformer_s18']
+    options = ['--models', *models, '--sizes', '64', '--batch', '1']
+    backbones.main(
+        [*QUICK, *options, '--mode', 'infer', '--out', str(tmp_path)]
+    )
+    rows = rows_of(tmp_path / 'backbones.json')
+    assert [row['name'] for row in rows] == models
+    for row in rows:
+        assert row['images_per_second'] == pytest.approx(1 / row['seconds'])
+    for key in ('images_per_second', 'memory'):
+        assert (tmp_path / f'backbones_{key}.png').stat().st_size > 0
