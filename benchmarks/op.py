@@ -71,6 +71,8 @@ def contenders(args, grid, channels, batch, train):
         'mmfft fft': forced('fft'),
         'mmfft matmul': forced('matmul'),
     }
+    if device.type == 'cuda':
+        functions['mmfft triton'] = forced('triton')
     if args.compile:
         functions['mmfft compiled'] = torch.compile(
             dynamic_spectral_filter, fullgraph=True, dynamic=False

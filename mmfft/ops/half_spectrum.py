@@ -69,7 +69,17 @@ def project_hermitian(filter: Tensor, grid: Grid) -> Tensor:
 
     Returns:
         Tensor: The Hermitian half spectrum, same shape.
+
+    Raises:
+        ValueError: If ``filter`` does not lie on ``grid``.
     """
+    known = is_static(grid) and is_static(filter.shape)
+    if known and filter.shape[:2] != half_spectrum_shape(grid):
+        raise ValueError(
+            f'filter of shape {tuple(filter.shape)} does not lie on the grid '
+            f'{tuple(grid)}, whose half spectrum is '
+            f'{half_spectrum_shape(grid)}'
+        )
     mirrored = filter.flip(0).roll(1, 0) * filter.new_tensor([1.0, -1.0])
     once = column_weights(grid[1], filter) == 1
     once = once.reshape(-1, *[1] * (filter.dim() - 2))

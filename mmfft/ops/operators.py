@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from . import fft, matmul
-from .half_spectrum import column_weights
+from .half_spectrum import Grid, column_weights
 from .paths import chosen_path
 
 _CPU_CHUNK = 2**18
@@ -42,21 +42,64 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 def without_autocast(x: Tensor) -> AbstractContextManager:
     """Leave dtypes alone; a graph without autocast does not get a switch."""
-    if torch.is_autocast_enabled(x.device.type):
+    # The meta device, on which nothing is computed, knows no autocast.
+    if x.device.type != 'meta' and torch.is_autocast_enabled(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
 
 
-def _transforms(x: Tensor):
-    grid = (x.shape[1], x.shape[2])
-    return fft if chosen_path(grid, x.device) == 'fft' else matmul
+def _transforms(x: Tensor, columns: int | None = None):
+    path = chosen_path((x.shape[1], columns or x.shape[2]), x.device)
+    return matmul if path == 'matmul' else fft
+
+
+def _multiply(
+    path, spectrum: Tensor, packed: Tensor, routing: Tensor | None, grid: Grid
+) -> Tensor:
+    """Spectra times the kernels."""
+    if _is_fused(spectrum, routing, grid):
+        from . import fused
+
+        return fused.multiply(spectrum, packed, routing)
+    return path.product(spectrum, path.kernel(packed, routing, grid))
+
+
+def _multiply_adjoint(
+    path,
+    spectrum: Tensor,
+    grad: Tensor,
+    packed: Tensor,
+    routing: Tensor | None,
+    grid: Grid,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the spectra and, as matrices, of the kernels."""
+    if _is_fused(spectrum, routing, grid):
+        from . import fused
+
+        grad, grad_kernel = fused.multiply_adjoint(
+            spectrum, grad, packed, routing
+        )
+    else:
+        grad_kernel = path.product(spectrum, grad, conjugate=True)
+        kernel = path.kernel(packed, routing, grid)
+        grad = path.product(kernel, grad, conjugate=True)
+    return grad, path.flatten(grad_kernel)
+
+
+def _is_fused(spectrum: Tensor, routing: Tensor | None, grid: Grid) -> bool:
+    return (
+        routing is not None
+        and spectrum.dtype == torch.complex64
+        and chosen_path(grid, spectrum.device) == 'triton'
+    )
 
 
 def _chunks(x: Tensor) -> Iterator[slice]:
     """Images to work on at a time."""
     step = len(x)
     if x.device.type == 'cpu':
-        step = max(1, _CPU_CHUNK // max(1, x[0].numel()))
+        step = _CPU_CHUNK // x.shape[1:].numel()
+    step = max(1, step)
     return (slice(i, i + step) for i in range(0, len(x), step))
 
 
@@ -66,9 +109,9 @@ def _filter(x: Tensor, routing: Tensor | None, filter: Tensor) -> Tensor:
     with without_autocast(x):
         packed = path.pack(filter.to(dtype), grid)
         for part in _chunks(x):
-            kernel = path.kernel(packed, _part(routing, part, dtype), grid)
             spectrum = path.forward(x[part].to(dtype))
-            spectrum = path.product(spectrum, kernel)
+            mix = _part(routing, part, dtype)
+            spectrum = _multiply(path, spectrum, packed, mix, grid)
             _write(path, spectrum, y[part])
     return y
 
@@ -89,18 +132,16 @@ def _filter_backward(
         grad_packed = torch.zeros_like(packed)
         for part in _chunks(x):
             mix = _part(routing, part, dtype)
-            kernel = path.kernel(packed, mix, grid)
-            grad_spectrum = path.forward(grad[part].to(dtype))
             spectrum = path.forward(x[part].to(dtype))
-            grad_kernel = path.flatten(
-                path.product(spectrum, grad_spectrum, conjugate=True)
+            grad_spectrum = path.forward(grad[part].to(dtype))
+            grad_spectrum, grad_kernel = _multiply_adjoint(
+                path, spectrum, grad_spectrum, packed, mix, grid
             )
             if routing is None:
                 grad_packed += grad_kernel.sum(0)
             else:
                 grad_packed.addbmm_(grad_kernel, mix.mT)
                 grad_routing[part] = weighted.T @ grad_kernel
-            grad_spectrum = path.product(kernel, grad_spectrum, conjugate=True)
             _write(path, grad_spectrum, grad_x[part])
         grad_filter = path.unpack(grad_packed, grid) * weights
     return grad_x, grad_routing, grad_filter.to(filter.dtype).contiguous()
@@ -156,6 +197,8 @@ def dynamic_spectral_filter_backward(
 def rfft2(x: Tensor) -> Tensor:
     """Half spectrum ``(B, H, 2, W // 2 + 1, C)``; keeps nothing."""
     path = _transforms(x)
+    if not len(x):
+        return _empty_spectrum(x)
     with without_autocast(x):
         return path.parts(path.forward(x))
 
@@ -163,8 +206,9 @@ def rfft2(x: Tensor) -> Tensor:
 @torch.library.custom_op('mmfft::irfft2', mutates_args=())
 def irfft2(parts: Tensor, columns: int) -> Tensor:
     """Inverse of :func:`rfft2`; keeps nothing."""
-    grid = (parts.shape[1], columns)
-    path = fft if chosen_path(grid, parts.device) == 'fft' else matmul
+    if not len(parts):
+        return _empty_map(parts, columns)
+    path = _transforms(parts, columns)
     with without_autocast(parts):
         return path.inverse(path.from_parts(parts, columns), columns)
 
@@ -184,13 +228,13 @@ dynamic_spectral_filter_backward.register_fake(
 
 
 @rfft2.register_fake
-def _(x):
+def _empty_spectrum(x):
     batch, rows, columns, channels = x.shape
     return x.new_empty(batch, rows, 2, columns // 2 + 1, channels)
 
 
 @irfft2.register_fake
-def _(parts, columns):
+def _empty_map(parts, columns):
     batch, rows, _, _, channels = parts.shape
     return parts.new_empty(batch, rows, columns, channels)
 

@@ -8,7 +8,8 @@ import torch
 
 from .half_spectrum import Grid
 
-PATHS = ('fft', 'matmul', 'export')
+PATHS = ('fft', 'matmul', 'export')  # on every machine
+_FORCEABLE = (*PATHS, 'triton')
 _forced: str | None = None
 
 
@@ -16,6 +17,9 @@ def chosen_path(grid: Grid, device: torch.device) -> str:
     """How the transforms of a map are computed.
 
     ``'fft'`` and ``'matmul'`` run inside of a registered operator.
+    ``'triton'`` is the FFT with a dynamic filter's product fused into one
+    kernel, which waits for its measurement (``benchmarks/op.py`` on a GPU):
+    it is never chosen, only forced.
     ``'export'`` are the same matrix products as plain operators, which any
     runtime has: the choice in a graph that is being exported.
 
@@ -43,14 +47,16 @@ def use_path(path: str) -> Iterator[None]:
     """Force one path, for tests, benchmarks and exporters of one's own.
 
     Args:
-        path (str): ``'fft'``, ``'matmul'`` or ``'export'``.
+        path (str): ``'fft'``, ``'matmul'``, ``'export'`` or ``'triton'``; the
+            last one runs on CUDA, elsewhere in Triton's interpreter alone
+            (``TRITON_INTERPRET=1``).
 
     Raises:
         ValueError: If there is no such path.
     """
     global _forced
-    if path not in PATHS:
-        raise ValueError(f'path must be one of {PATHS}, got {path!r}')
+    if path not in _FORCEABLE:
+        raise ValueError(f'path must be one of {_FORCEABLE}, got {path!r}')
     before, _forced = _forced, path
     try:
         yield

@@ -19,7 +19,7 @@ from .half_spectrum import (
 )
 from .operators import compute_dtype, without_autocast
 from .paths import exporting
-from .spectral import irfft2, rfft2
+from .spectral import irfft2, require_real, rfft2
 
 FILTER_RESIZE_MODES = ('bicubic', 'kernel', 'spectrum')
 
@@ -66,17 +66,21 @@ def resize_filter(
         filter itself where the grids are equal.
 
     Raises:
-        ValueError: If a grid is empty, ``filter`` does not lie on
-            ``old_grid``, or ``mode`` is unknown.
+        TypeError: If ``filter`` is no tensor of floating point.
+        ValueError: If a grid is no two positive numbers, ``filter`` does not
+            lie on ``old_grid``, or ``mode`` is unknown.
     """
     if mode not in FILTER_RESIZE_MODES:
         raise ValueError(
             f'mode must be one of {FILTER_RESIZE_MODES}, got {mode!r}'
         )
-    if any(n < 1 for n in (*old_grid, *new_grid)):
+    require_real('filter', filter)
+    for name, grid in (('old_grid', old_grid), ('new_grid', new_grid)):
+        _check_grid(name, grid)
+    if filter.dim() < 3 or filter.shape[-1] != 2 or 0 in filter.shape[2:]:
         raise ValueError(
-            'grids must have at least one row and one column, '
-            f'got {old_grid} and {new_grid}'
+            'filter must have shape (H, W // 2 + 1, ..., 2), got '
+            f'{tuple(filter.shape)}'
         )
     if filter.shape[:2] != half_spectrum_shape(old_grid):
         raise ValueError(
@@ -89,6 +93,20 @@ def resize_filter(
     resize = _resize if exporting() else _resize_operator
     with without_autocast(filter):
         return resize(filter, old_grid, new_grid, mode)
+
+
+def _check_grid(name: str, grid: Grid) -> None:
+    # A size may be a symbol, of which nothing is known.
+    if (
+        not isinstance(grid, (list, tuple))
+        or len(grid) != 2
+        or any(isinstance(n, (bool, float, str)) for n in grid)
+        or any(isinstance(n, int) and n < 1 for n in grid)
+    ):
+        raise ValueError(
+            f'{name} must be (height, width), at least one row and one '
+            f'column, got {grid!r}'
+        )
 
 
 def _resize(

@@ -5,16 +5,42 @@ import torch
 from torch import Tensor
 
 from . import dft, operators
-from .half_spectrum import Grid, half_spectrum_shape
+from .half_spectrum import Grid, half_spectrum_shape, is_static
 from .operators import compute_dtype, without_autocast
 from .paths import exporting
 
 
-def _check(x: Tensor, filter: Tensor, name: str) -> Grid:
-    if x.dim() != 4:
-        raise ValueError(
-            f'x must have shape (B, H, W, C), got {tuple(x.shape)}'
+def require_real(name: str, tensor: Tensor) -> None:
+    """See that an argument is a tensor of floating-point numbers.
+
+    Args:
+        name (str): Of the argument.
+        tensor (Tensor): Its value.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
+        what = getattr(tensor, 'dtype', type(tensor).__name__)
+        raise TypeError(
+            f'{name} must be a tensor of real floating-point numbers, got '
+            f'{what}'
         )
+
+
+def _check_map(x: Tensor, name: str = 'x', sizes: str = 'H, W') -> None:
+    require_real(name, x)
+    # Sizes that are symbols stay free of conditions.
+    if x.dim() != 4 or (is_static(x.shape) and 0 in x.shape[1:]):
+        raise ValueError(
+            f'{name} must have shape (B, {sizes}, C), nothing but B being 0, '
+            f'got {tuple(x.shape)}'
+        )
+
+
+def _check(x: Tensor, filter: Tensor, name: str) -> Grid:
+    _check_map(x)
+    require_real(name, filter)
     grid = (x.shape[1], x.shape[2])
     if (
         filter.dim() != 4
@@ -49,6 +75,7 @@ def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
         Tensor: Shape ``(B, H, W, C)``, dtype of ``x``.
 
     Raises:
+        TypeError: If an argument is no tensor of floating point.
         ValueError: If the shapes do not fit each other.
     """
     _check(x, filter, 'filter')
@@ -85,9 +112,11 @@ def dynamic_spectral_filter(
         Tensor: Shape ``(B, H, W, C)``, dtype of ``x``.
 
     Raises:
+        TypeError: If an argument is no tensor of floating point.
         ValueError: If the shapes do not fit each other.
     """
     _check(x, basis, 'basis')
+    require_real('routing', routing)
     expected = (x.shape[0], basis.shape[2], x.shape[3])
     if routing.shape != expected:
         raise ValueError(
@@ -120,7 +149,12 @@ def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
         tuple[Tensor, Tensor]: Real and imaginary part of
         ``torch.fft.rfft2(x, dim=(1, 2), norm='ortho')``, each of shape
         ``(B, H, W // 2 + 1, C)``, in float32 or, for such an x, float64.
+
+    Raises:
+        TypeError: If x is no tensor of floating point.
+        ValueError: If x has another number of axes or is empty.
     """
+    _check_map(x)
     x = x.to(compute_dtype(x))
     with without_autocast(x):
         parts = dft.forward(x) if exporting() else operators.rfft2(x)
@@ -139,7 +173,25 @@ def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:
     Returns:
         Tensor: Shape ``(B, H, columns, C)``, float32 or, for such parts,
         float64.
+
+    Raises:
+        TypeError: If a part is no tensor of floating point.
+        ValueError: If the shapes do not fit each other and ``columns``.
     """
+    _check_map(real, 'real', 'H, columns // 2 + 1')
+    require_real('imag', imag)
+    if imag.shape != real.shape:
+        raise ValueError(
+            f'imag must have the shape of real, {tuple(real.shape)}, got '
+            f'{tuple(imag.shape)}'
+        )
+    if isinstance(columns, int) and (
+        columns < 1 or real.shape[2] != columns // 2 + 1
+    ):
+        raise ValueError(
+            f'columns={columns} does not fit the {real.shape[2]} of a half '
+            'spectrum'
+        )
     dtype = compute_dtype(real)
     parts = torch.stack((real.to(dtype), imag.to(dtype)), dim=2)
     with without_autocast(parts):

@@ -1,0 +1,187 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The dynamic filter's product in one pass over the spectrum, by Triton.
+
+The filters of the images are mixed from the basis in registers: between the
+transforms each spectrum is read once and written once, and no tensor of the
+size of a spectrum holds a filter. Spectra are those of :mod:`.fft`.
+
+Not measured on a GPU yet, therefore chosen by no default (:mod:`.paths`). On
+a CPU it runs in Triton's interpreter, to be tested.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+_BLOCK_CHANNELS = 16
+_BLOCK_POINTS = 128
+
+
+@triton.jit
+def _mixed(
+    routing,
+    basis,
+    image,
+    channel,
+    point,
+    channels,
+    points,
+    in_channels,
+    in_points,
+    num_filters: tl.constexpr,
+    block_channels: tl.constexpr,
+    block_points: tl.constexpr,
+):
+    """Filter of a block of channels and points: real part, imaginary part."""
+    real = tl.zeros((block_channels, block_points), tl.float32)
+    imag = tl.zeros((block_channels, block_points), tl.float32)
+    for n in tl.static_range(num_filters):
+        weight = tl.load(
+            routing + (image * num_filters + n) * channels + channel,
+            mask=in_channels,
+            other=0.0,
+        ).to(tl.float32)
+        entry = basis + 2 * (n * points + point)
+        a = tl.load(entry, mask=in_points, other=0.0)
+        b = tl.load(entry + 1, mask=in_points, other=0.0)
+        real += weight[:, None] * a[None, :]
+        imag += weight[:, None] * b[None, :]
+    return real, imag
+
+
+@triton.jit
+def _multiply_kernel(
+    spectrum,
+    routing,
+    basis,
+    channels,
+    points,
+    num_filters: tl.constexpr,
+    block_channels: tl.constexpr,
+    block_points: tl.constexpr,
+):
+    image = tl.program_id(2).to(tl.int64)
+    channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
+    point = tl.program_id(0) * block_points + tl.arange(0, block_points)
+    in_channels, in_points = channel < channels, point < points
+    inside = in_channels[:, None] & in_points[None, :]
+    c, d = _mixed(
+        routing,
+        basis,
+        image,
+        channel,
+        point,
+        channels,
+        points,
+        in_channels,
+        in_points,
+        num_filters,
+        block_channels,
+        block_points,
+    )
+    entry = (image * channels + channel)[:, None] * points + point[None, :]
+    a = tl.load(spectrum + 2 * entry, mask=inside, other=0.0)
+    b = tl.load(spectrum + 2 * entry + 1, mask=inside, other=0.0)
+    tl.store(spectrum + 2 * entry, a * c - b * d, mask=inside)
+    tl.store(spectrum + 2 * entry + 1, a * d + b * c, mask=inside)
+
+
+@triton.jit
+def _adjoint_kernel(
+    spectrum,
+    grad,
+    routing,
+    basis,
+    channels,
+    points,
+    num_filters: tl.constexpr,
+    block_channels: tl.constexpr,
+    block_points: tl.constexpr,
+):
+    image = tl.program_id(2).to(tl.int64)
+    channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
+    point = tl.program_id(0) * block_points + tl.arange(0, block_points)
+    in_channels, in_points = channel < channels, point < points
+    inside = in_channels[:, None] & in_points[None, :]
+    c, d = _mixed(
+        routing,
+        basis,
+        image,
+        channel,
+        point,
+        channels,
+        points,
+        in_channels,
+        in_points,
+        num_filters,
+        block_channels,
+        block_points,
+    )
+    entry = (image * channels + channel)[:, None] * points + point[None, :]
+    a = tl.load(spectrum + 2 * entry, mask=inside, other=0.0)
+    b = tl.load(spectrum + 2 * entry + 1, mask=inside, other=0.0)
+    u = tl.load(grad + 2 * entry, mask=inside, other=0.0)
+    v = tl.load(grad + 2 * entry + 1, mask=inside, other=0.0)
+    tl.store(spectrum + 2 * entry, a * u + b * v, mask=inside)
+    tl.store(spectrum + 2 * entry + 1, a * v - b * u, mask=inside)
+    tl.store(grad + 2 * entry, c * u + d * v, mask=inside)
+    tl.store(grad + 2 * entry + 1, c * v - d * u, mask=inside)
+
+
+def _launch(kernel, spectra: list[Tensor], packed: Tensor, routing: Tensor):
+    batch, channels, rows, columns = spectra[0].shape
+    points = rows * columns
+    grid = (
+        triton.cdiv(points, _BLOCK_POINTS),
+        triton.cdiv(channels, _BLOCK_CHANNELS),
+        batch,
+    )
+    kernel[grid](
+        *(torch.view_as_real(spectrum) for spectrum in spectra),
+        routing.contiguous(),
+        packed.T.contiguous(),
+        channels,
+        points,
+        packed.shape[1],
+        _BLOCK_CHANNELS,
+        _BLOCK_POINTS,
+    )
+
+
+def multiply(spectrum: Tensor, packed: Tensor, routing: Tensor) -> Tensor:
+    """Spectra times their filters.
+
+    Args:
+        spectrum (Tensor): Complex64 ``(B, C, H, W // 2 + 1)``; overwritten if
+            it is contiguous.
+        packed (Tensor): The basis, as :func:`.fft.pack` gives it.
+        routing (Tensor): Float32 ``(B, N, C)``.
+
+    Returns:
+        Tensor: Filtered spectra.
+    """
+    spectrum = spectrum.contiguous()
+    _launch(_multiply_kernel, [spectrum], packed, routing)
+    return spectrum
+
+
+def multiply_adjoint(
+    spectrum: Tensor, grad: Tensor, packed: Tensor, routing: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of :func:`multiply`, of spectra and of their filters.
+
+    Args:
+        spectrum (Tensor): As there.
+        grad (Tensor): Spectrum of the gradient, of the same shape; both are
+            overwritten if they are contiguous.
+        packed (Tensor): As there.
+        routing (Tensor): As there.
+
+    Returns:
+        tuple[Tensor, Tensor]: Of the spectra, and of the filters, each of
+        their shape.
+    """
+    spectrum, grad = spectrum.contiguous(), grad.contiguous()
+    _launch(_adjoint_kernel, [spectrum, grad], packed, routing)
+    return grad, spectrum
