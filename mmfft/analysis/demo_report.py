@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from mmengine.fileio import load
 from PIL import Image
 from rich.table import Table
 
+from ..checkpoints.pickles import load_predictions
 from ..errors import ConfigError
 
 # Metric in results.json: its part, its name in the toolbox, the factor that
@@ -138,7 +138,7 @@ def contact_sheet(
     from mmdet.visualization import DetLocalVisualizer
     from pycocotools.coco import COCO
 
-    samples = load(predictions)
+    samples = load_predictions(predictions)
     if not samples:
         raise ConfigError(f'{predictions!r} holds no prediction')
     coco = COCO(annotations)

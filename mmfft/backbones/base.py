@@ -3,12 +3,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import torch
 import torch.utils.checkpoint as checkpoint
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require_whole_number
 from ..mixers import GridParameter
 from ..ops.spectral import Grid
 
@@ -21,6 +22,7 @@ class FourierBackbone(BaseModule):
 
     Args:
         arch (str | dict): A name in ``arch_zoo`` or a dict with its keys.
+        in_channels (int): Channels of the image.
         img_size (int | tuple[int, int]): Input size ``(H, W)`` that the
             filters are stored for. Other inputs work too.
         out_indices (int | Sequence[int]): Levels to return, ascending,
@@ -39,10 +41,13 @@ class FourierBackbone(BaseModule):
     """
 
     arch_zoo: dict[str, dict] = {}
+    # What the stem needs for one token.
+    min_image_size = 1
 
     def __init__(
         self,
         arch: str | dict,
+        in_channels: int,
         img_size: int | Grid,
         out_indices: int | Sequence[int],
         frozen_stages: int,
@@ -52,9 +57,12 @@ class FourierBackbone(BaseModule):
     ):
         super().__init__(init_cfg=init_cfg)
         self.arch = self._resolve_arch(arch)
+        require_whole_number('in_channels', in_channels, 1)
+        self.in_channels = in_channels
         self.img_size = _resolve_img_size(img_size)
         self.out_indices = _resolve_out_indices(out_indices, self.num_levels)
-        if not -1 <= frozen_stages <= self.num_levels:
+        require_whole_number('frozen_stages', frozen_stages, -1)
+        if frozen_stages > self.num_levels:
             raise ConfigError(
                 f'frozen_stages={frozen_stages} is out of range: choose -1 '
                 '(nothing frozen), 0 (the stem) to '
@@ -85,6 +93,19 @@ class FourierBackbone(BaseModule):
                 f'arch={arch!r} must be one of {sorted(cls.arch_zoo)} or a '
                 f'dict with the keys {sorted(keys)}'
             )
+        for key in ('embed_dim', 'depth'):
+            if key in keys:
+                require_whole_number(f'{key} of arch', arch[key], 1)
+        # A stage without blocks is its downsampling alone.
+        for key, least in [('embed_dims', 1), ('depths', 0)]:
+            if key not in keys:
+                continue
+            if not isinstance(arch[key], (list, tuple)) or len(arch[key]) != 4:
+                raise ConfigError(
+                    f'{key} of arch needs four entries, got {arch[key]!r}'
+                )
+            for size in arch[key]:
+                require_whole_number(f'{key} of arch', size, least)
         return arch
 
     def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
@@ -109,11 +130,28 @@ class FourierBackbone(BaseModule):
         Returns:
             tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index.
         """
+        self._check_image(x)
         outs = self.forward_levels(x, self.out_indices)
         return tuple(
             getattr(self, f'norm{i}')(out).permute(0, 3, 1, 2).contiguous()
             for i, out in zip(self.out_indices, outs)
         )
+
+    def _check_image(self, x: Tensor) -> None:
+        # In a graph the sizes may be symbols, which stay free of conditions.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            what = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(
+                f'the image must be a tensor of floating point, got {what}'
+            )
+        least, channels = self.min_image_size, self.in_channels
+        if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
+            raise ValueError(
+                f'the image must have shape (B, {channels}, H, W) with H and '
+                f'W of at least {least}, got {tuple(x.shape)}'
+            )
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
@@ -230,21 +268,31 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _resolve_img_size(img_size: int | Grid) -> Grid:
-    size = (img_size,) * 2 if isinstance(img_size, int) else tuple(img_size)
-    if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+    size = (img_size,) * 2 if isinstance(img_size, int) else img_size
+    if (
+        not isinstance(size, (list, tuple))
+        or len(size) != 2
+        or not all(isinstance(n, int) and n > 0 for n in size)
+    ):
         raise ConfigError(
             'img_size must be a positive int or (height, width) '
             f'of positive ints, got {img_size!r}'
         )
-    return size
+    return tuple(size)
 
 
 def _resolve_out_indices(
     out_indices: int | Sequence[int], num_levels: int
 ) -> tuple[int, ...]:
-    indices = (
-        (out_indices,) if isinstance(out_indices, int) else tuple(out_indices)
-    )
+    indices = (out_indices,) if isinstance(out_indices, int) else out_indices
+    if not isinstance(indices, (list, tuple)) or not all(
+        isinstance(i, int) for i in indices
+    ):
+        raise ConfigError(
+            'out_indices must be a whole number or several, got '
+            f'{out_indices!r}'
+        )
+    indices = tuple(indices)
     resolved = tuple(i + num_levels if i < 0 else i for i in indices)
     if not indices or not all(0 <= i < num_levels for i in resolved):
         raise ConfigError(
@@ -261,4 +309,8 @@ def _resolve_out_indices(
 
 def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
     """Stochastic depth growing linearly from 0 to ``rate`` over blocks."""
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise ConfigError(
+            f'drop_path_rate must be a number from 0 to below 1, got {rate!r}'
+        )
     return [rate * i / max(1, num_blocks - 1) for i in range(num_blocks)]

@@ -52,9 +52,11 @@ class DFFormer(MetaFormer):
         **kwargs,
     ):
         if token_mixers is not None:
-            self.token_mixers = tuple(token_mixers)
-        if len(self.token_mixers) != 4 or not set(self.token_mixers) <= set(
-            TOKEN_MIXERS
+            self.token_mixers = token_mixers
+        if (
+            not isinstance(self.token_mixers, (list, tuple))
+            or len(self.token_mixers) != 4
+            or not all(mixer in TOKEN_MIXERS for mixer in self.token_mixers)
         ):
             raise ConfigError(
                 'token_mixers must be four of '

@@ -7,7 +7,7 @@ import torch
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require_whole_number
 from ..mixers import GlobalFilter, GridParameter, convolve
 from ..ops.bicubic import interpolate_bicubic
 from ..ops.half_spectrum import Grid
@@ -117,6 +117,7 @@ class _GFNetBase(FourierBackbone):
     def __init__(
         self,
         arch,
+        in_channels,
         img_size,
         out_indices,
         frozen_stages,
@@ -131,6 +132,7 @@ class _GFNetBase(FourierBackbone):
             )
         super().__init__(
             arch,
+            in_channels,
             img_size,
             out_indices,
             frozen_stages,
@@ -217,6 +219,7 @@ class GFNet(_GFNetBase):
     ):
         super().__init__(
             arch,
+            in_channels,
             img_size,
             out_indices,
             frozen_stages,
@@ -224,6 +227,7 @@ class GFNet(_GFNetBase):
             with_cp,
             init_cfg,
         )
+        require_whole_number('patch_size', patch_size, 1)
         dim, depth = self.arch['embed_dim'], self.arch['depth']
         self.patch_embed = PatchEmbed(in_channels, dim, patch_size)
         grid = self.patch_embed.out_grid(self.img_size)
@@ -345,6 +349,7 @@ class GFNetPyramid(_GFNetBase):
     ):
         super().__init__(
             arch,
+            in_channels,
             img_size,
             out_indices,
             frozen_stages,

@@ -138,6 +138,8 @@ class MetaFormer(FourierBackbone):
         ConfigError: If an argument is out of its range.
     """
 
+    min_image_size = 3
+
     def __init__(
         self,
         arch: str | dict,
@@ -161,6 +163,7 @@ class MetaFormer(FourierBackbone):
             )
         super().__init__(
             arch,
+            in_channels,
             img_size,
             out_indices,
             frozen_stages,
@@ -168,20 +171,18 @@ class MetaFormer(FourierBackbone):
             with_cp,
             init_cfg,
         )
-        if min(self.img_size) < 3:
+        if min(self.img_size) < self.min_image_size:
             raise ConfigError(
-                'img_size must be at least 3 pixels on each '
-                f'side for the stem, got {img_size!r}'
+                f'img_size must be at least {self.min_image_size} pixels on '
+                f'each side for the stem, got {img_size!r}'
             )
         dims, depths = self.arch['embed_dims'], self.arch['depths']
-        if not len(dims) == len(depths) == self.num_levels:
-            raise ConfigError(
-                'embed_dims and depths of arch need four '
-                f'entries each, got {dims} and {depths}'
-            )
 
         def act_layer():
-            return MODELS.build(act_cfg)
+            try:
+                return MODELS.build(act_cfg)
+            except (KeyError, TypeError) as error:
+                raise ConfigError(f'act_cfg={act_cfg!r}: {error}') from error
 
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()

@@ -2,23 +2,35 @@
 """Checkpoint files into memory, without running what is in them.
 
 Importing this module makes mmengine's ``CheckpointLoader`` read local files
-and downloads through :func:`load_checkpoint_file`, and adds the scheme
-``mmfft://``. So ``init_cfg``, ``load_from`` and ``--resume`` of every model
-take published files as they are and never execute a pickle.
+and downloads through :func:`load_checkpoint_file`, adds the scheme
+``mmfft://``, and lets mmengine's other schemes load weights alone. So
+``init_cfg``, ``load_from`` and ``--resume`` of every model take published
+files as they are and never execute a pickle. What is allowed
+beside tensors is registered with PyTorch too, for those places where mmengine
+and the toolboxes call ``torch.load`` themselves: the original mmengine could
+not read its own checkpoints with PyTorch 2.6 and later.
 """
 
 import argparse
+import contextlib
+import functools
+import hashlib
 import os
 import pickle
 import re
+from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import numpy as np
 import torch
 from mmengine.dist import barrier
 from mmengine.logging import HistoryBuffer
+from mmengine.runner import checkpoint as mmengine_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
+from torch.hub import tqdm
 
 from ..errors import ConfigError
 from .published import convert_published, is_published
@@ -27,14 +39,29 @@ from .zoo import file_of, url_of
 
 def _history_buffer_method(owner: type, name: str):
     """What ``getattr`` is called for in mmengine's checkpoints, no more."""
-    if owner is not HistoryBuffer:
+    if owner is not HistoryBuffer or name.startswith('_'):
         raise pickle.UnpicklingError(
             f'getattr({owner!r}, {name!r}) is not of a HistoryBuffer'
         )
     return getattr(owner, name)
 
 
-def allowed_globals() -> list:
+def _named(function: Callable, path: str) -> Callable:
+    """A function that pickles know by another name.
+
+    PyTorch before 2.6 takes no names beside what is allowed.
+    """
+
+    def call(*args):
+        return function(*args)
+
+    call.__module__, _, call.__qualname__ = path.rpartition('.')
+    call.__name__ = call.__qualname__
+    return call
+
+
+@functools.cache
+def allowed_globals() -> tuple:
     """Everything beside tensors that a checkpoint may hold.
 
     mmengine's training logs (``HistoryBuffer`` around numpy arrays), and the
@@ -42,24 +69,35 @@ def allowed_globals() -> list:
     arguments.
 
     Returns:
-        list: For ``torch.serialization.safe_globals``.
+        tuple: For ``torch.serialization.add_safe_globals``.
     """
     multiarray = np._core.multiarray
     numpy_globals = [
-        (function, f'numpy.{core}.multiarray.{function.__name__}')
+        _named(function, f'numpy.{core}.multiarray.{function.__name__}')
         for function in (multiarray._reconstruct, multiarray.scalar)
         for core in ('core', '_core')
     ]
     dtypes = (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)
-    return [
+    return (
         HistoryBuffer,
-        (_history_buffer_method, 'builtins.getattr'),
+        _named(_history_buffer_method, 'builtins.getattr'),
         argparse.Namespace,
         np.ndarray,
         np.dtype,
         *numpy_globals,
         *(type(np.dtype(dtype)) for dtype in dtypes),
-    ]
+    )
+
+
+def register_allowed_globals() -> None:
+    """Let every ``torch.load(weights_only=True)`` take what we take."""
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(
+        [one for one in allowed_globals() if one not in known]
+    )
+
+
+register_allowed_globals()
 
 
 def read_file(path: str, map_location=None) -> dict:
@@ -80,10 +118,11 @@ def read_file(path: str, map_location=None) -> dict:
     if not file.is_file():
         raise ConfigError(f'checkpoint {path!r} does not exist')
     try:
-        with torch.serialization.safe_globals(allowed_globals()):
-            checkpoint = torch.load(
-                file, map_location=map_location, weights_only=True
-            )
+        # Once more: OneDL's mmengine takes some of them back after a load.
+        register_allowed_globals()
+        checkpoint = torch.load(
+            file, map_location=map_location, weights_only=True
+        )
     except Exception as error:
         raise ConfigError(_reason(file, error)) from error
     if not isinstance(checkpoint, dict):
@@ -179,13 +218,9 @@ def download(url: str, name: str | None = None) -> str:
     # torchrun sets it, and mmengine for its other launchers.
     if os.environ.get('LOCAL_RANK', '0') == '0' and not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        # OpenMMLab's names end with the first digits of the file's hash.
-        digest = re.search(r'-([a-f0-9]{8,})\.', file.name)
         try:
-            torch.hub.download_url_to_file(
-                url, str(file), digest and digest[1]
-            )
-        except (OSError, RuntimeError) as error:
+            _fetch(url, file)
+        except (OSError, HTTPException) as error:
             failure = str(error)
     barrier()
     if not file.exists():
@@ -194,6 +229,39 @@ def download(url: str, name: str | None = None) -> str:
             f'{str(file)!r} to use it from there'
         )
     return str(file)
+
+
+def _fetch(url: str, file: Path) -> None:
+    """Download; the file appears under its name when it is whole.
+
+    ``torch.hub.download_url_to_file`` takes the end of a connection for the
+    end of the file.
+    """
+    part = file.with_name(f'.{file.name}.{os.getpid()}.part')
+    # OpenMMLab's and PyTorch's names end with the first digits of the hash.
+    expected = re.search(r'-([a-f0-9]{8,})\.', file.name)
+    digest = hashlib.sha256()
+    try:
+        with urlopen(url) as source, open(part, 'wb') as target:
+            length = int(source.headers.get('Content-Length') or 0)
+            with tqdm(
+                desc=file.name, total=length, unit='B', unit_scale=True
+            ) as bar:
+                while chunk := source.read(2**20):
+                    target.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+        size = part.stat().st_size
+        if length and size != length:
+            raise OSError(f'broke off after {size} of {length} bytes')
+        if expected and not digest.hexdigest().startswith(expected[1]):
+            raise OSError(
+                f'its hash is {digest.hexdigest()}, where its name has '
+                f'{expected[1]}'
+            )
+        os.replace(part, file)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _cached(name: str) -> Path:
@@ -231,3 +299,49 @@ def load_from_mmfft(filename: str, map_location=None) -> dict:
             f'as {str(_cached(file))!r}'
         )
     return load_checkpoint_file(str(_cached(file)), map_location)
+
+
+@contextlib.contextmanager
+def _weights_only() -> Iterator[None]:
+    """Make every ``torch.load`` refuse to execute pickles.
+
+    Whatever its caller says, and a user's environment. PyTorch's own switch.
+    """
+    force, refrain = (
+        f'TORCH_FORCE_{word}WEIGHTS_ONLY_LOAD' for word in ('', 'NO_')
+    )
+    before = {name: os.environ.pop(name, None) for name in (force, refrain)}
+    os.environ[force] = '1'
+    try:
+        yield
+    finally:
+        os.environ.pop(force)
+        os.environ.update({k: v for k, v in before.items() if v is not None})
+
+
+def _safely(load: Callable) -> Callable:
+    """One of mmengine's schemes, with ``weights_only=True``."""
+
+    @functools.wraps(load)
+    def load_safely(filename: str, map_location=None) -> dict:
+        with _weights_only():
+            return load(filename, map_location=map_location)
+
+    return load_safely
+
+
+# mmengine's other schemes; those of names look up an address and download it
+# by the function that is replaced here.
+mmengine_checkpoint.load_from_http = load_from_http
+for _prefixes, _load in {
+    ('modelzoo://', 'torchvision://'): 'load_from_torchvision',
+    ('open-mmlab://', 'openmmlab://'): 'load_from_openmmlab',
+    'mmcls://': 'load_from_mmcls',
+    'pavi://': 'load_from_pavi',
+    (r'(\S+\:)?s3://', r'(\S+\:)?petrel://'): 'load_from_ceph',
+}.items():
+    CheckpointLoader.register_scheme(
+        _prefixes,
+        _safely(getattr(mmengine_checkpoint, _load)),
+        force=True,
+    )

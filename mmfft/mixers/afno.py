@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..ops import irfft2, rfft2
+from ..ops.operators import without_autocast
 from .activations import StarReLU
 
 
@@ -63,7 +64,7 @@ class AFNO2D(nn.Module):
 
     def _mix_spectrum(self, x: Tensor) -> Tensor:
         real, imag = rfft2(x)
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             blocks = (*real.shape[:3], *self.b1.shape[1:])
             real, imag = self._linear(
                 real.reshape(blocks), imag.reshape(blocks), self.w1, self.b1

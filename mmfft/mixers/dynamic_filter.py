@@ -1,10 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require_whole_number
 from ..ops import dynamic_spectral_filter
 from ..ops.spectral import Grid
 from .activations import StarReLU
@@ -43,9 +44,13 @@ class DynamicFilter(nn.Module):
         filter_resize: str = 'bicubic',
     ):
         super().__init__()
-        if num_filters < 1:
+        require_whole_number('num_filters', num_filters, 1)
+        if not isinstance(reweight_ratio, (int, float)) or not (
+            0 < reweight_ratio < math.inf
+        ):
             raise ConfigError(
-                f'num_filters must be at least 1, got {num_filters}'
+                'reweight_ratio must be a positive number, got '
+                f'{reweight_ratio!r}'
             )
         hidden = int(expansion_ratio * dim)
         routing_hidden = int(reweight_ratio * dim)
@@ -72,7 +77,9 @@ class DynamicFilter(nn.Module):
     def routing(self, x: Tensor) -> Tensor:
         """Weights of the basis filters, ``(B, num_filters, channels)``."""
         weights = self.reweight(x.mean(dim=(1, 2)))
-        return weights.unflatten(1, (self.num_filters, -1)).softmax(dim=1)
+        channels = self.pwconv1.out_features
+        weights = weights.unflatten(1, (self.num_filters, channels))
+        return weights.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""

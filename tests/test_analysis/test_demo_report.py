@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.fileio import dump
-from mmengine.structures import InstanceData
 from PIL import Image
 from pycocotools import mask as rle
 from rich.console import Console
@@ -60,7 +59,8 @@ def scene(tmp_path):
     mask = np.zeros((30, 40), dtype=np.uint8, order='F')
     mask[5:15, 10:30] = 1
     code = rle.encode(mask)
-    prediction = InstanceData(
+    # As mmdet dumps it.
+    prediction = dict(
         bboxes=torch.tensor([[10.0, 5, 30, 15], [0, 0, 5, 29]]),
         labels=torch.tensor([1, 0]),
         scores=torch.tensor([0.9, 0.1]),
