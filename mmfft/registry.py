@@ -7,6 +7,7 @@ mmengine and show as a missing class, so it imports nothing else.
 """
 
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import (
     OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
@@ -18,6 +19,12 @@ HOOKS = Registry(
     parent=MMENGINE_HOOKS,
     scope='mmfft',
     locations=['mmfft.engine'],
+)
+METRICS = Registry(
+    'metric',
+    parent=MMENGINE_METRICS,
+    scope='mmfft',
+    locations=['mmfft.analysis.subset_accuracy'],
 )
 MODELS = Registry(
     'model',

@@ -6,8 +6,11 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=100),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=3),
+    checkpoint=dict(
+        type='mmfft.AtomicCheckpointHook', interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    bad_samples=dict(type='mmfft.BadSamplesHook', max_bad=100),
+    check_loss=dict(type='mmfft.CheckLossHook'),
     visualization=dict(type='VisualizationHook', enable=False))
 
 env_cfg = dict(

@@ -7,11 +7,13 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(
-        type='CheckpointHook',
+        type='mmfft.AtomicCheckpointHook',
         by_epoch=False,
         interval=4000,
         max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    bad_samples=dict(type='mmfft.BadSamplesHook', max_bad=100),
+    check_loss=dict(type='mmfft.CheckLossHook'),
     visualization=dict(type='SegVisualizationHook'))
 
 env_cfg = dict(

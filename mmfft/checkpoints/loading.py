@@ -176,7 +176,7 @@ def _reason(file: Path, error: Exception) -> str:
             'checkpoint: the download gave a web page instead of the file'
         )
     text = str(error)
-    if 'Unsupported global' in text or 'Unsupported class' in text:
+    if re.search('unsupported (global|class)', text, re.IGNORECASE):
         return (
             f'checkpoint {str(file)!r} holds objects that are not weights '
             'and was not loaded, since loading them could run code '

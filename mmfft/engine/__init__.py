@@ -1,8 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """From a config and a command line to a run."""
 
+from .bad_samples_hook import BadSamplesHook
 from .check_dataset import Problem, check_dataset, show_problems
 from .check_load import CheckLoadHook
+from .check_loss import CheckLossHook
+from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend, find_newest
+from .filter_vis import FilterVisHook
 from .launch import (
     apply_test_options,
     apply_train_options,
@@ -15,9 +19,16 @@ from .launch import (
     run_parser,
 )
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .resume import ExactResumeHook
 
 __all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'BadSamplesHook',
     'CheckLoadHook',
+    'CheckLossHook',
+    'ExactResumeHook',
+    'FilterVisHook',
     'LayerDecayOptimWrapperConstructor',
     'Problem',
     'apply_test_options',
@@ -27,6 +38,7 @@ __all__ = [
     'check_dataset',
     'config_parser',
     'dump_metrics',
+    'find_newest',
     'load_config',
     'print_config_errors',
     'run_parser',

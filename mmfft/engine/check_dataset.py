@@ -4,11 +4,13 @@
 import inspect
 import io
 import math
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,8 @@ from rich.table import Table
 from ..errors import ConfigError
 from .launch import data_paths, leaf_datasets
 
+# mmengine reads these with loaders that execute what they say.
+UNSAFE = ('.pkl', '.pickle', '.yml', '.yaml')
 # Boxes are rounded: this many pixels outside are none.
 BORDER = 1.0
 
@@ -116,6 +120,11 @@ def _check_one(
         for key, path in data_paths(dataset_cfg)
         if not exists(path)
     ]
+    problems += [
+        Problem('unsafe annotations', path, 'reading it could run code')
+        for path in _annotation_files(dataset_cfg)
+        if Path(path).suffix.lower() in UNSAFE
+    ]
     if problems:
         return 0, problems
     try:
@@ -130,9 +139,39 @@ def _check_one(
     problems, check, tasks = look(cfg, split, dataset_cfg, dataset, items)
     if not items:
         problems.append(Problem('no image', _folder(dataset), ''))
+    outside = set()
+    for item in items:
+        for path in _outside(dataset, item):
+            outside.add(item['img_path'])
+            what = 'leads out of the folders of the data set, not read'
+            problems.append(Problem('path outside the folder', path, what))
+    tasks = [task for task in tasks if _image_of(task) not in outside]
     for found in _in_parallel(check, tasks, split, nproc):
         problems += found
     return len(items), problems
+
+
+def _annotation_files(dataset_cfg: dict) -> list[str]:
+    """Files that a data set class reads by what their names end with."""
+    files = [path for key, path in data_paths(dataset_cfg) if 'file' in key]
+    return [*files, *_as_list(dataset_cfg.get('proposal_file'))]
+
+
+def _outside(dataset, item: dict) -> Iterator[str]:
+    """Files of an item that are not below the data set's folders."""
+    prefixes = dataset.data_prefix.values()
+    folders = [p for p in prefixes if p] or [dataset.data_root]
+    # As it is written: links are the user's own affair.
+    folders = [os.path.join(os.path.normpath(p), '') for p in folders if p]
+    for key in ('img_path', 'seg_map_path'):
+        path = item.get(key)
+        if path and folders:
+            if not os.path.normpath(path).startswith(tuple(folders)):
+                yield path
+
+
+def _image_of(task: dict | tuple) -> str:
+    return task['img_path'] if isinstance(task, dict) else task[0]
 
 
 def _load(dataset_cfg: dict):

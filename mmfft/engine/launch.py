@@ -15,11 +15,13 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
+from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
 from ..errors import ConfigError
+from ..lines import check_compiled_ops
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -89,8 +91,8 @@ def load_config(
         Config: Ready for a Runner.
 
     Raises:
-        ConfigError: If the file does not exist, or the launcher did not
-            launch this process.
+        ConfigError: If the file does not exist, the launcher did not launch
+            this process, or mmcv lacks the ops that the toolbox needs.
     """
     file = Path(path)
     if not file.is_file():
@@ -103,13 +105,26 @@ def load_config(
     cfg = Config.fromfile(path)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
+    check_compiled_ops(cfg.get('default_scope'))
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
     cfg.custom_hooks = [
         *cfg.get('custom_hooks', []),
         dict(type='mmfft.CheckLoadHook'),
+        dict(type='mmfft.ExactResumeHook'),
     ]
+    _save_atomically(cfg)
     return cfg
+
+
+def _save_atomically(cfg: Config) -> None:
+    # mmengine's own default where the config says nothing.
+    hook = cfg.get('default_hooks', {}).get(
+        'checkpoint', dict(type='CheckpointHook', interval=1)
+    )
+    if hook and hook.get('type') in ('CheckpointHook', CheckpointHook):
+        ours = dict(hook, type='mmfft.AtomicCheckpointHook')
+        cfg.merge_from_dict({'default_hooks.checkpoint': ours})
 
 
 def _close_to(file: Path) -> str:

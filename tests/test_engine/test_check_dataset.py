@@ -175,6 +175,63 @@ def test_what_is_not_there(folder):
     assert 'Cannot find CIFAR10' in problems[0].what
 
 
+def test_paths_that_lead_elsewhere(folder):
+    """They are named, and not even opened."""
+    secret = folder.parent / 'secret.png'
+    secret.write_bytes(b'no image at all')
+    path = folder / 'coco' / 'annotations' / 'instances_train2017.json'
+    truth = load(str(path))
+    truth['images'][0]['file_name'] = '../../../secret.png'
+    truth['images'][1]['file_name'] = str(secret)
+    dump(truth, str(path))
+    _, problems = check_dataset(load_config(str(COCO)))
+    assert kinds(problems) == {'path outside the folder': 2}
+    assert {p.where.endswith('secret.png') for p in problems} == {True}
+
+    listed = folder / 'imagenet' / 'meta' / 'train.txt'
+    lines = listed.read_text().splitlines()
+    label = lines[0].split()[1]
+    lines[0] = f'../../../secret.png {label}'
+    listed.write_text('\n'.join(lines))
+    _, problems = check_dataset(load_config(str(IN1K)))
+    assert kinds(problems)['path outside the folder'] == 1
+    assert kinds(problems)['unreadable image'] == 0
+
+    ade = folder / 'ade' / 'ADEChallengeData2016'
+    names = [p.stem for p in sorted((ade / 'images/training').iterdir())]
+    (ade / 'list.txt').write_text('\n'.join(['../../../../secret', *names]))
+    cfg = load_config(str(ADE20K))
+    cfg.train_dataloader.dataset.ann_file = 'list.txt'
+    _, problems = check_dataset(cfg)
+    # The image and its labels.
+    assert kinds(problems) == {'path outside the folder': 2}
+
+
+@pytest.mark.parametrize('ending', ['.pkl', '.yaml'])
+def test_annotations_that_could_run_code(ending, folder):
+    trace = folder / 'trace'
+
+    class Hostile:
+        def __reduce__(self):
+            return open, (str(trace), 'w')
+
+    path = folder / 'coco' / f'hostile{ending}'
+    if ending == '.pkl':
+        dump(Hostile(), str(path))
+    else:
+        path.write_text(
+            f'!!python/object/apply:builtins.open ["{trace}", "w"]'
+        )
+    cfg = load_config(str(COCO))
+    cfg.train_dataloader.dataset.ann_file = path.name
+    _, problems = check_dataset(cfg)
+    unsafe = found(problems, 'unsafe annotations')
+    assert unsafe.where.endswith(path.name) and not trace.exists()
+    # mmengine's own reader does execute them.
+    load(str(path))
+    assert trace.exists()
+
+
 def test_wrong_arguments():
     with pytest.raises(ConfigError, match="default_scope='mmrotate'"):
         check_dataset(Config(dict(default_scope='mmrotate')))

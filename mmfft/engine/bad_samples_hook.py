@@ -1,0 +1,71 @@
+# Copyright (c) mmfft authors. All rights reserved.
+from pathlib import Path
+
+from mmengine.hooks import Hook
+
+from ..datasets.bad_samples import BadSampleList, watch
+from ..errors import ConfigError
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class BadSamplesHook(Hook):
+    """Train on in spite of a few broken files, and say which.
+
+    A training sample whose pipeline raises is named in the log, once, and in
+    ``bad_samples.jsonl`` beside it; its data set draws another one instead.
+    Beyond ``max_bad`` of them training stops with the list. Validation and
+    test stop at the first, since a metric over a part of the data would be
+    none.
+
+    Args:
+        max_bad (int): Bad training samples to go on with. Defaults to 100.
+
+    Raises:
+        ConfigError: If ``max_bad`` is not a number from 0 up.
+    """
+
+    def __init__(self, max_bad: int = 100):
+        if not isinstance(max_bad, int) or max_bad < 0:
+            raise ConfigError(
+                f'max_bad must be a whole number from 0 up, got {max_bad!r}'
+            )
+        self.max_bad = max_bad
+        self._bad_samples: BadSampleList | None = None
+        self._said = 0
+
+    def before_train_epoch(self, runner) -> None:
+        """Watch the training data, before its workers start."""
+        if self._bad_samples is None:
+            # A folder for each run: what was repaired is not held against it.
+            self._bad_samples = BadSampleList(
+                Path(runner.log_dir) / 'bad_samples.jsonl'
+            )
+        dataset = runner.train_dataloader.dataset
+        watch(dataset, self._bad_samples, self.max_bad)
+
+    def before_val_epoch(self, runner) -> None:
+        """Watch the validation data."""
+        self._watch_strictly(runner, runner.val_dataloader.dataset)
+
+    def before_test_epoch(self, runner) -> None:
+        """Watch the test data."""
+        self._watch_strictly(runner, runner.test_dataloader.dataset)
+
+    @staticmethod
+    def _watch_strictly(runner, dataset) -> None:
+        path = Path(runner.log_dir) / 'bad_evaluation_samples.jsonl'
+        watch(dataset, BadSampleList(path), 0)
+
+    def after_train_iter(
+        self, runner, batch_idx: int, data_batch=None, outputs=None
+    ) -> None:
+        """Name the bad samples that came up since the last step."""
+        found = self._bad_samples.read()
+        for i, (name, reason) in enumerate(found.items(), 1):
+            if i > self._said:
+                runner.logger.warning(
+                    f'bad sample {i} (at most {self.max_bad}) left out: '
+                    f'{name}: {reason}'
+                )
+        self._said = len(found)

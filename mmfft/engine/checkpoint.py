@@ -1,0 +1,274 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Checkpoints that a kill or a full disk cannot spoil."""
+
+import os
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.fileio import LocalBackend, register_backend
+from mmengine.hooks import CheckpointHook
+
+from ..checkpoints.loading import read_file
+from ..errors import ConfigError
+from ..registry import HOOKS
+
+# What a checkpoint must hold to train on from it.
+_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
+# The files that an upcoming removal is about, in a checkpoint.
+_OUTDATED = 'outdated_checkpoints'
+
+
+class AtomicLocalBackend(LocalBackend):
+    """Local files that appear under their name when they are whole.
+
+    mmengine's own writes in place. Here a file is written beside its place,
+    flushed to the disk and renamed, which POSIX promises to be atomic; then
+    the folder is flushed, so that the new name outlasts a power cut.
+    """
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file.
+
+        Args:
+            obj (bytes): Content.
+            filepath (str or Path): Where to; what is there is replaced.
+
+        Raises:
+            ConfigError: If the file cannot be written, for want of space or
+                of permission. Nothing is left of it then, and a file that
+                was there before stays.
+        """
+        path = Path(filepath)
+        temporary = _temporary(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise ConfigError(
+                f'cannot write {str(path)!r}: {error.strerror} '
+                f'({len(obj):,} bytes needed, {_free(path.parent)} free); '
+                'what was saved before is kept, --resume goes on from it'
+            ) from error
+
+
+# Under a name of its own: what others write by mmengine stays as it is.
+register_backend('mmfft_atomic', AtomicLocalBackend, force=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f'.{path.name}.tmp')
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _free(folder: Path) -> str:
+    try:
+        return f'{shutil.disk_usage(folder).free:,}'
+    except OSError:
+        return 'unknown'
+
+
+class _RemoveLater:
+    """A file backend that notes what to remove, and how."""
+
+    def __init__(self, backend, waiting: dict) -> None:
+        self.backend = backend
+        self.waiting = waiting
+
+    def remove(self, path: str) -> None:
+        self.waiting[path] = self.backend.remove
+
+    def rmtree(self, path: str) -> None:
+        self.waiting[path] = self.backend.rmtree
+
+    def __getattr__(self, name: str):
+        return getattr(self.backend, name)
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, safe against kills and full disks.
+
+    - A checkpoint appears under its name when it is whole and on the disk;
+      ``last_checkpoint`` is written after it.
+    - An outdated checkpoint, or a best one that is beaten, is removed after
+      the new one is safe. So the disk holds one more than
+      ``max_keep_ckpts`` for the time of a save.
+    - Resuming without a given file (``--resume``) takes the newest whole
+      checkpoint, says what it passed over, and clears what killed runs left.
+
+    Args:
+        *args: As of mmengine's.
+        **kwargs: As of mmengine's. With ``backend_args`` or an ``out_dir``
+            that is not local, files are written and found as mmengine does.
+    """
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._local = (
+            self.backend_args is None
+            and self.file_client_args is None
+            and '://' not in str(self.out_dir)
+        )
+        if self._local:
+            self.backend_args = dict(backend='mmfft_atomic')
+        self._waiting = {}
+        self._left_over = []
+
+    def before_run(self, runner) -> None:
+        """Settle what ``--resume`` without a file resumes from.
+
+        Args:
+            runner (Runner): About to load or resume.
+        """
+        # A FlexibleRunner takes a path there, too.
+        automatic = runner._resume is True and runner._load_from is None
+        if not (automatic and self._local):
+            return
+        found = [None]
+        if is_main_process():
+            folder = Path(runner.work_dir)
+            if self.out_dir is not None:
+                folder = Path(self.out_dir) / folder.name
+            pointer = Path(runner.work_dir, 'last_checkpoint')
+            found, passed_over = find_newest(
+                folder, self.filename_tmpl, pointer
+            )
+            for reason in passed_over:
+                runner.logger.warning(f'--resume passed over {reason}')
+            for file in folder.glob('.*.pth.tmp'):
+                file.unlink()
+                runner.logger.info(f'Removed {file}, left by a killed run')
+            found = [found]
+        # One process decides for all.
+        broadcast_object_list(found)
+        if found[0] is None:
+            runner._resume = False
+            runner.logger.info(
+                'No checkpoint to resume from: starting from the beginning'
+            )
+        else:
+            runner._load_from = found[0]
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Note what the saving process may not have lived to remove."""
+        if runner._resume is True:
+            folder = Path(runner._load_from).parent
+            self._left_over = [
+                # The name alone: a checkpoint does not reach other folders.
+                folder / Path(name).name
+                for name in checkpoint.get(_OUTDATED, [])
+            ]
+
+    def before_train(self, runner) -> None:
+        """As of mmengine; remove what a killed run had no time to remove."""
+        super().before_train(runner)
+        if is_main_process() and self._local:
+            for file in self._left_over:
+                # A run that goes on elsewhere leaves the first one as it is.
+                if file.exists() and file.parent.samefile(self.out_dir):
+                    file.unlink()
+        self.file_backend = _RemoveLater(self.file_backend, self._waiting)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Save what is going to be removed when this is saved."""
+        checkpoint[_OUTDATED] = [Path(path).name for path in self._waiting]
+
+    def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self._remove_outdated()
+
+    def _save_best_checkpoint(self, runner, metrics) -> None:
+        super()._save_best_checkpoint(runner, metrics)
+        self._remove_outdated()
+
+    def _remove_outdated(self) -> None:
+        best = getattr(self, 'best_ckpt_path_dict', {}).values()
+        kept = {self.last_ckpt, getattr(self, 'best_ckpt_path', None), *best}
+        for path, remove in self._waiting.items():
+            if path not in kept:
+                remove(path)
+        self._waiting.clear()
+
+
+def find_newest(
+    folder: Path, template: str, pointer: Path
+) -> tuple[str | None, list[str]]:
+    """The newest checkpoint of a run that can be trained on.
+
+    The one that ``last_checkpoint`` names, or one that was finished after
+    it; where that is torn, the one before it, and so on.
+
+    Args:
+        folder (Path): Of the checkpoints.
+        template (str): Name of a checkpoint, such as ``'epoch_{}.pth'``.
+        pointer (Path): The run's ``last_checkpoint``; may be missing.
+
+    Returns:
+        tuple[str | None, list[str]]: Path, or None if there is none; and
+        which files were passed over, each with the reason.
+    """
+    before, after = map(re.escape, template.split('{}'))
+    name = re.compile(f'{before}(\\d+){after}')
+    files, passed_over = {}, []
+    for file in sorted(folder.glob('*.pth')):
+        if match := name.fullmatch(file.name):
+            files[int(match[1])] = file
+        elif not file.name.startswith('best_'):
+            passed_over.append(
+                f'{file}: not a checkpoint of this run, which are {template}'
+            )
+    last = name.fullmatch(Path(_text(pointer)).name)
+    for number in sorted(files, reverse=True):
+        file = files[number]
+        if (
+            last
+            and number > int(last[1])
+            and file.stat().st_mtime < pointer.stat().st_mtime
+        ):
+            passed_over.append(
+                f'{file}: of an earlier run, older than {pointer}'
+            )
+        elif reason := _not_whole(file):
+            passed_over.append(f'{file}: {reason}')
+        else:
+            return str(file), passed_over
+    return None, passed_over
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors='replace').strip() if file.exists() else ''
+
+
+def _not_whole(file: Path) -> str | None:
+    """Say why a file cannot be resumed from, if so."""
+    try:
+        # torch does not compare the sums that it writes.
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+        if broken:
+            return f'torn, {broken} in it does not match its checksum'
+        checkpoint = read_file(str(file))
+    except (OSError, zipfile.BadZipFile) as error:
+        return f'torn or not a checkpoint ({error})'
+    except ConfigError as error:
+        return str(error)
+    missing = [key for key in _STATE if key not in checkpoint]
+    if missing:
+        return f'weights alone, without {", ".join(missing)}'
+    return None

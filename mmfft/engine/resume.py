@@ -1,0 +1,285 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""A resumed run takes the very steps that an unbroken one takes."""
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+
+import numpy as np
+import torch
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from torch.utils.data import DataLoader
+
+from ..registry import HOOKS
+
+_PLACE = 'place_in_the_data'
+# Not a name that begins with val: those are logged as results.
+_VALIDATED = 'last_validation_at'
+
+
+def seed_all(*key: int, devices: bool = True) -> None:
+    """Seed Python's, numpy's and torch's default generators.
+
+    Args:
+        *key (int): Not negative. Other keys give unrelated numbers.
+        devices (bool): Seed torch's generators of GPUs, too.
+    """
+    words = np.random.SeedSequence(key).generate_state(4, np.uint64)
+    random.seed(int(words[0]))
+    np.random.seed(words[1:3].view(np.uint32))
+    seed = (
+        torch.manual_seed if devices else torch.default_generator.manual_seed
+    )
+    seed(int(words[3] >> np.uint64(1)))
+
+
+class SeededBatch:
+    """Indices of a batch; each seeds what the data set draws for it.
+
+    A data loader iterates over them in the process that loads the batch,
+    whichever worker that is: what augmentation draws becomes a function of
+    the batch's place in the training.
+
+    Args:
+        indices (Sequence[int]): Of the samples.
+        key (tuple[int, ...]): Of the batch, see :func:`seed_all`.
+    """
+
+    def __init__(self, indices: Sequence[int], key: tuple[int, ...]) -> None:
+        self.indices = indices
+        self.key = key
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        for place, index in enumerate(self.indices):
+            # Of a hundred microseconds, GPUs that are not used take most.
+            seed_all(*self.key, place, devices=False)
+            yield index
+
+
+class PlacedBatches:
+    """A batch sampler from any iteration on.
+
+    Batches before it are drawn and dropped as indices: no data is loaded.
+
+    Args:
+        batches (Sampler): What it stands for.
+        loop (EpochBasedTrainLoop | IterBasedTrainLoop): Which one trains.
+        seed (int): Of the run.
+        skip (int): Batches that the first pass leaves out: of an epoch, or of
+            a whole training by iterations.
+    """
+
+    def __init__(self, batches, loop, seed: int, skip: int) -> None:
+        self.batches = batches
+        self.loop = loop
+        self.key = (seed, get_rank())
+        self.skip = skip
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getattr__(self, name: str):
+        return getattr(self.batches, name)
+
+    def __iter__(self) -> Iterator[SeededBatch]:
+        iteration, skip = self.loop.iter, self.skip
+        self.skip = 0
+        for indices in islice(self._passes(), skip, None):
+            yield SeededBatch(indices, (*self.key, iteration))
+            iteration += 1
+
+    def _passes(self) -> Iterator[Sequence[int]]:
+        for epoch in count(1):
+            indices = None
+            for indices in self.batches:
+                yield indices
+            # By iterations, the end of the data is not the end of training.
+            by_epoch = not isinstance(self.loop, IterBasedTrainLoop)
+            if by_epoch or indices is None:
+                return
+            if hasattr(self.batches.sampler, 'set_epoch'):
+                self.batches.sampler.set_epoch(epoch)
+
+
+class _Placed:
+    """The data of an ``IterBasedTrainLoop``, which is where it should be.
+
+    The loop advances its data by the iterations that are done: by
+    ``skip_iter``, or in mmengine 0.10.7 by loading and dropping batches.
+    """
+
+    def __init__(self, dataloader: DataLoader, done: int) -> None:
+        self.dataloader = dataloader
+        self.advance = done
+        self.batches = None
+
+    def skip_iter(self, iterations: int) -> None:
+        self.advance -= iterations
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if self.advance > 0:
+            self.advance -= 1
+            return None
+        if self.batches is None:
+            self.batches = iter(self.dataloader)
+        return next(self.batches)
+
+
+@HOOKS.register_module()
+class ExactResumeHook(Hook):
+    """Make a resumed run equal an unbroken one.
+
+    mmengine restores weights, optimizer, schedules, averaged weights and
+    logs. It does not restore random numbers (augmentation, dropout, sampled
+    boxes), the order of the data where the config fixes no seed, the place
+    within an epoch, and a validation that the run did not live to finish.
+
+    Here all random numbers are functions of the seed, the process, the
+    iteration and the place in the batch, whether workers load the data or
+    not; so nothing needs to be stored but the seed of the sampler and the
+    place in the epoch. What is not covered: data sets and transforms that
+    remember earlier samples (mmdet's ``CachedMosaic``), gradients accumulated
+    since the last step of the optimizer, and another number of processes.
+    """
+
+    # After the CheckpointHook is ready to save what a validation finds best.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._seed = None
+        self._resumed = None
+        self._began = None
+
+    def before_run(self, runner) -> None:
+        """Take the seed of the run."""
+        self._seed = runner.seed
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Note where the data of a resumed checkpoint stands."""
+        if runner._resume:
+            self._resumed = checkpoint['meta'].get(_PLACE, {})
+
+    def before_train(self, runner) -> None:
+        """Put the data in its place; validate if that was cut short.
+
+        Args:
+            runner (Runner): With its checkpoint loaded.
+        """
+        loop = runner.train_loop
+        dataloader = loop.dataloader
+        known = isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop))
+        if not known or dataloader.batch_sampler is None:
+            runner.logger.warning(
+                f'{type(loop).__name__} and its data resume as they do by '
+                'themselves, not exactly'
+            )
+            return
+        resumed = self._resumed or {}
+        sampler = dataloader.batch_sampler.sampler
+        if 'sampler_seed' in resumed:
+            sampler.seed = resumed['sampler_seed']
+        if isinstance(sampler, InfiniteSampler):
+            # Its stream goes on where it is, and may have begun.
+            sampler.indices = sampler._indices_of_rank()
+        # The same in all processes, which a run's seed need not be.
+        self._seed = getattr(sampler, 'seed', runner.seed)
+        skip = self._batches_done(runner, resumed)
+        batches = PlacedBatches(
+            dataloader.batch_sampler, loop, self._seed, skip
+        )
+        # A DataLoader refuses another sampler once it is made, since workers
+        # may run; those that do are dropped.
+        object.__setattr__(dataloader, 'batch_sampler', batches)
+        dataloader._iterator = None
+        if isinstance(loop, IterBasedTrainLoop):
+            advances = not getattr(loop, 'fast_forward_on_resume', False)
+            loop.dataloader_iterator = _Placed(
+                dataloader, loop.iter if advances else 0
+            )
+        elif skip:
+            _count_from(loop, skip)
+        if self._resumed and _validation_is_due(runner, skip):
+            runner.logger.info('The run ended before its validation did')
+            runner.val_loop.run()
+
+    def _batches_done(self, runner, resumed: dict) -> int:
+        loop = runner.train_loop
+        if isinstance(loop, IterBasedTrainLoop):
+            return loop.iter
+        done = resumed.get('batches_of_epoch', 0)
+        if done and resumed['batches'] != len(loop.dataloader):
+            runner.logger.warning(
+                f'epoch {loop.epoch + 1} starts over: it had '
+                f'{resumed["batches"]} batches when the checkpoint was saved '
+                f'and has {len(loop.dataloader)} now'
+            )
+            return 0
+        return done
+
+    def before_train_epoch(self, runner) -> None:
+        """Note at which iteration the epoch begins."""
+        batches = runner.train_loop.dataloader.batch_sampler
+        self._began = runner.iter - getattr(batches, 'skip', 0)
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None):
+        """Seed what the model draws in this iteration."""
+        seed_all(self._seed, get_rank(), runner.iter)
+
+    def before_val_epoch(self, runner) -> None:
+        """Note which validation the next checkpoint has seen."""
+        seed_all(self._seed, get_rank(), runner.iter)
+        runner.message_hub.update_info(_VALIDATED, runner.iter)
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Save what places the data."""
+        loop, meta = runner.train_loop, checkpoint['meta']
+        batches = loop.dataloader.batch_sampler
+        place = dict(batches=len(loop.dataloader), batches_of_epoch=0)
+        seed = getattr(getattr(batches, 'sampler', None), 'seed', None)
+        if seed is not None:
+            place['sampler_seed'] = seed
+        # At its end, an epoch counts as done in the checkpoint's meta.
+        if self._began is not None and meta['epoch'] == runner.epoch:
+            place['batches_of_epoch'] = meta['iter'] - self._began
+        meta[_PLACE] = place
+
+    def after_train_epoch(self, runner) -> None:
+        """Leave the epoch; what is saved now is not within it."""
+        self._began = None
+
+
+def _count_from(loop: EpochBasedTrainLoop, skip: int) -> None:
+    """Let the first epoch count its batches from another one than 0."""
+    run_iter, epoch = loop.run_iter, loop.epoch
+
+    def run_placed_iter(idx, data_batch):
+        run_iter(idx + skip * (loop.epoch == epoch), data_batch)
+
+    loop.run_iter = run_placed_iter
+
+
+def _validation_is_due(runner, skip: int) -> bool:
+    loop = runner.train_loop
+    if runner._val_loop is None or loop.iter == 0:
+        return False
+    loop._decide_current_val_interval()
+    if isinstance(loop, IterBasedTrainLoop):
+        done, end = loop.iter, loop.max_iters
+    else:
+        if skip:
+            return False
+        done, end = loop.epoch, loop.max_epochs
+    return (
+        done >= loop.val_begin
+        and (done % loop.val_interval == 0 or done == end)
+        and runner.message_hub.runtime_info.get(_VALIDATED) != loop.iter
+    )
