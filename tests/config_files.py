@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / 'configs').glob('[!_]*/*.py')
+    # What stands there tests the models of the others.
+    if path.parent.name != 'robustness'
 )
 
 

@@ -26,6 +26,8 @@ def at_test_scale(config, scale):
 def test_classification(image):
     from mmpretrain import ImageClassificationInferencer
 
+    import mmfft  # noqa: F401, it tells mmpretrain our names
+
     # mmpretrain's does not set its scope itself, and other tests left theirs.
     init_default_scope('mmpretrain')
     # By the name of the model.

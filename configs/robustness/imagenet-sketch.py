@@ -1,0 +1,11 @@
+# ImageNet-Sketch, https://arxiv.org/abs/1905.13549: the 1,000 classes, drawn.
+# MODEL is a config of an ImageNet-1K classifier, seen from configs/.
+_base_ = '../{{$MODEL:dfformer/dfformer-s18_8xb128_in1k}}.py'
+
+test_dataloader = dict(
+    dataset=dict(
+        _delete_=True,
+        type='ImageNet',
+        data_root='data/imagenet-sketch',
+        data_prefix='sketch',
+        pipeline={{_base_.test_pipeline}}))

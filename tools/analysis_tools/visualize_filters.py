@@ -1,0 +1,65 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Draw the filters of a model: amplitude, phase and spatial kernel.
+
+Zero frequency and the tap of no shift are in the middle. Of dynamic layers the
+basis is drawn, and with --image the routing weights of the image and the
+filters that are generated for it.
+"""
+
+from mmfft.analysis.filters import (
+    draw_filters,
+    load_model,
+    read_filters,
+    save_picture,
+    see_image,
+)
+from mmfft.engine import config_parser, load_config, print_config_errors
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help='checkpoint file; without one, the filters as they are '
+        'initialized',
+    )
+    parser.add_argument(
+        '--layers',
+        nargs='+',
+        default=(),
+        metavar='NAME',
+        help='layers by name (backbone.stages.2.0.token_mixer), beginning of '
+        "a name (backbone.stages.2) or pattern ('*' for all); four evenly "
+        'through the depth by default',
+    )
+    parser.add_argument(
+        '--channels',
+        nargs='+',
+        type=int,
+        metavar='INDEX',
+        help='channels to draw; six evenly spaced ones by default',
+    )
+    parser.add_argument('--image', help='show what this image makes of them')
+    parser.add_argument('--out', required=True, help='the .png file to write')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    with print_config_errors('visualize_filters.py'):
+        cfg = load_config(args.config, cfg_options=args.cfg_options)
+        model = load_model(cfg, args.checkpoint)
+        seen = see_image(model, cfg, args.image) if args.image else None
+        layers = read_filters(model, args.layers, seen)
+        picture = draw_filters(
+            layers, args.channels or 6, seen.image if seen else None
+        )
+        save_picture(picture, args.out)
+    for layer in layers:
+        print(f'{layer.name}: {layer.kind}, grid {layer.grid}')
+    print(f'picture in {args.out}')
+
+
+if __name__ == '__main__':
+    main()
