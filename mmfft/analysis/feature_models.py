@@ -1,0 +1,192 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Our backbones and timm's models under one name and one call."""
+
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from mmengine.config import Config
+from mmengine.model import initialize
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import CheckpointLoader
+from PIL import Image
+from torch import Tensor, nn
+
+from .. import timm_models  # noqa: F401 - registers ours
+from ..backbones.base import FourierBackbone
+from ..checkpoints.loading import unwrap
+from ..errors import ConfigError
+
+# How a command line names a model, for its help.
+SPEC_HELP = (
+    'a config file or a name of timm (ours are among them), followed by '
+    '=CHECKPOINT for other weights than random ones'
+)
+
+
+def label(spec: str) -> str:
+    """Short name of a model for a picture, telling random weights."""
+    name, _, checkpoint = spec.partition('=')
+    if checkpoint:
+        path = Path(checkpoint)
+        return f'{path.parent.name}/{path.stem}'
+    if name.endswith('.py'):
+        # Names of configs are long; their parts stand below each other.
+        name = Path(name).stem.replace('_', '\n')
+    return f'{name}\n(random weights)'
+
+
+def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
+    """A model whose features are looked at.
+
+    Args:
+        spec (str): A config file, of which the backbone is taken, or a name
+            of timm's, such as ``'caformer_s18'``; ours are among them, as
+            ``'dfformer_s18'``. ``=CHECKPOINT`` behind it names its weights;
+            without, they are random and nothing is downloaded.
+        img_size (int, optional): Image size that a model of fixed size or
+            with stored filters is built for. Defaults to its own.
+
+    Returns:
+        nn.Module: In evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: If there is no such model or the checkpoint does not fit.
+    """
+    name, _, checkpoint = spec.partition('=')
+    if name.endswith('.py'):
+        model = _backbone_of_config(name, checkpoint, img_size)
+    else:
+        model = _timm_model(name, checkpoint, img_size)
+    return model.eval()
+
+
+def _backbone_of_config(
+    path: str, checkpoint: str, img_size: int | None
+) -> nn.Module:
+    if not Path(path).is_file():
+        raise ConfigError(f'config {path!r} does not exist')
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    options = cfg.model.backbone.copy()
+    options.pop('init_cfg', None)  # would load weights of its own
+    if img_size and 'img_size' in options:
+        options.img_size = img_size
+    backbone = MODELS.build(options)
+    if checkpoint:
+        loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
+        own = {
+            key.removeprefix('backbone.'): value
+            for key, value in unwrap(loaded).items()
+            if key.startswith('backbone.')
+        }
+        missing = backbone.load_state_dict(own, strict=False).missing_keys
+        if missing:
+            raise ConfigError(
+                f'checkpoint {checkpoint!r} lacks {len(missing)} tensors of '
+                f'the backbone of {path!r}, as {missing[:3]}'
+            )
+    elif isinstance(backbone, FourierBackbone):
+        # Not init_weights(), which logs every parameter.
+        initialize(backbone, backbone.init_cfg)
+    # mmpretrain's wrapper of a timm model.
+    return getattr(backbone, 'timm_model', backbone)
+
+
+def _timm_model(name: str, checkpoint: str, img_size: int | None) -> nn.Module:
+    if not timm.is_model(name):
+        raise ConfigError(
+            f'{name!r} is neither a config file (.py) nor a model of timm'
+        )
+    options = dict(num_classes=0)
+    if checkpoint:
+        options['checkpoint_path'] = checkpoint
+    if img_size:
+        try:
+            return timm.create_model(name, img_size=img_size, **options)
+        except TypeError:  # a model of any size, which takes no img_size
+            pass
+    return timm.create_model(name, **options)
+
+
+def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
+    """Features of the last stage or block of a stride.
+
+    Args:
+        model (nn.Module): From :func:`load_feature_model`.
+        x (Tensor): Images ``(B, 3, H, W)``.
+        stride (int): Pixels of the image a position of the features.
+
+    Returns:
+        Tensor: Shape ``(B, C, h, w)``, before an output norm.
+
+    Raises:
+        ConfigError: If the model has no such features.
+    """
+    if isinstance(model, FourierBackbone):
+        levels = range(model.out_indices[-1] + 1)
+        outs = model.forward_levels(x, levels)
+        outs = [out.permute(0, 3, 1, 2) for out in outs]
+    elif hasattr(model, 'forward_intermediates'):
+        outs = model.forward_intermediates(x, intermediates_only=True)
+    else:
+        raise ConfigError(
+            f'{type(model).__name__} does not give its intermediate features: '
+            'take a backbone of mmfft or another model of timm'
+        )
+    by_stride = {round(x.shape[2] / out.shape[2]): out for out in outs}
+    if stride not in by_stride:
+        raise ConfigError(
+            f'strides: {type(model).__name__} has features of stride '
+            f'{list(by_stride)}, not {stride}'
+        )
+    return by_stride[stride]
+
+
+def last_features(model: nn.Module, x: Tensor) -> Tensor:
+    """Features of the last stage alone, as a classifier takes them.
+
+    Args:
+        model (nn.Module): From :func:`load_feature_model`.
+        x (Tensor): Images ``(B, 3, H, W)``.
+
+    Returns:
+        Tensor: The features, in the model's own layout.
+    """
+    if isinstance(model, FourierBackbone):
+        return model.forward_levels(x, model.out_indices[-1:])[-1]
+    return getattr(model, 'forward_features', model)(x)
+
+
+def read_images(folder: str, size: int, count: int) -> Tensor:
+    """Images for any of the models, as ImageNet's are normalized.
+
+    Args:
+        folder (str): Of PNG or JPEG images, also in folders below.
+        size (int): Side that they are resized to.
+        count (int): At most so many, evenly through the folder.
+
+    Returns:
+        Tensor: Shape ``(N, 3, size, size)``, RGB.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    files = sorted(
+        path
+        for path in Path(folder).rglob('*')
+        if path.suffix.lower() in ('.png', '.jpg', '.jpeg')
+    )
+    if not files:
+        raise ConfigError(f'{folder!r} holds no .png, .jpg or .jpeg image')
+    step = max(1, len(files) // count)
+    mean = np.array(timm.data.IMAGENET_DEFAULT_MEAN, dtype=np.float32)
+    std = np.array(timm.data.IMAGENET_DEFAULT_STD, dtype=np.float32)
+    images = []
+    for path in files[::step][:count]:
+        with Image.open(path) as image:
+            image = image.convert('RGB').resize((size, size), Image.BICUBIC)
+        pixels = np.asarray(image, dtype=np.float32) / 255
+        images.append(torch.from_numpy((pixels - mean) / std))
+    return torch.stack(images).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,69 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""A table on disk that grows row by row, so that a long run can go on."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import ConfigError
+
+
+class Records:
+    """Rows in a CSV file, each written when it is known.
+
+    Args:
+        path (str | Path): The file; rows that it has are read.
+        keys (Sequence[str]): Columns that name a row, kept as text.
+        values (Sequence[str]): Columns of numbers; None where there is none.
+
+    Raises:
+        ConfigError: If the file has other columns.
+    """
+
+    def __init__(
+        self, path: str | Path, keys: Sequence[str], values: Sequence[str]
+    ):
+        self.path = Path(path)
+        self.keys, self.values = tuple(keys), tuple(values)
+        self.rows: list[dict] = []
+        columns = [*self.keys, *self.values]
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(columns)
+            return
+        with self.path.open(newline='', encoding='utf-8') as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != columns:
+                raise ConfigError(
+                    f'{str(self.path)!r} has the columns {reader.fieldnames}, '
+                    f'not {columns}: move it away or choose another place'
+                )
+            self.rows = [self._typed(row) for row in reader]
+
+    def __contains__(self, case: dict) -> bool:
+        """Whether there is a row with these keys."""
+        key = self._key(case)
+        return any(self._key(row) == key for row in self.rows)
+
+    def add(self, row: dict) -> None:
+        """Append a row; missing values stay empty."""
+        cells = ['' if row.get(k) is None else row[k] for k in self.values]
+        self._append([*(row[key] for key in self.keys), *cells])
+        self.rows.append(self._typed(row))
+
+    def _append(self, cells: list) -> None:
+        with self.path.open('a', newline='', encoding='utf-8') as file:
+            csv.writer(file).writerow(cells)
+
+    def _key(self, row: dict) -> tuple[str, ...]:
+        return tuple(str(row[key]) for key in self.keys)
+
+    def _typed(self, row: dict) -> dict:
+        values = {name: row.get(name) for name in self.values}
+        return dict(
+            zip(self.keys, self._key(row)),
+            **{
+                name: None if value in (None, '') else float(value)
+                for name, value in values.items()
+            },
+        )

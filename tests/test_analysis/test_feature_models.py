@@ -1,0 +1,87 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import pytest
+import torch
+from config_files import ROOT, load
+from PIL import Image
+from random_weights import save_random_weights
+
+from mmfft.analysis.feature_models import (
+    features_at,
+    label,
+    last_features,
+    load_feature_model,
+    read_images,
+)
+from mmfft.errors import ConfigError
+
+CLS = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory):
+    return save_random_weights(load(CLS), tmp_path_factory.mktemp('cls'))
+
+
+def test_a_config_gives_its_backbone_with_the_weights(checkpoint):
+    model = load_feature_model(f'{ROOT / CLS}={checkpoint}')
+    weights = torch.load(checkpoint)['state_dict']
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, weights[f'backbone.{name}'])
+    x = torch.randn(1, 3, 64, 64)
+    torch.testing.assert_close(features_at(model, x, 32), model(x)[-1])
+    assert features_at(model, x, 4).shape == (1, 24, 16, 16)
+    assert last_features(model, x).shape == (1, 2, 2, 128)
+    with pytest.raises(ConfigError, match=r'\[4, 8, 16, 32\], not 2'):
+        features_at(model, x, 2)
+
+
+def test_weights_are_random_without_a_checkpoint_and_say_so(checkpoint):
+    torch.manual_seed(0)
+    first = load_feature_model(str(ROOT / CLS), 96)
+    assert first.img_size == (96, 96)
+    # As the config initializes them, not PyTorch's own.
+    weight = first.stages[3][0].mlp.fc1.weight
+    assert weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert label(str(ROOT / CLS)).endswith('(random weights)')
+    assert label(f'a.py={checkpoint}').endswith('/random')
+
+
+def test_models_of_timm_and_ours_by_name():
+    x = torch.randn(1, 3, 64, 64)
+    peer = load_feature_model('resnet18')
+    assert features_at(peer, x, 8).shape == (1, 128, 8, 8)
+    assert last_features(peer, x).shape == (1, 512, 2, 2)
+    ours = load_feature_model('dfformer_s18', 64)
+    assert ours.backbone.img_size == (64, 64)
+    assert not ours.training
+    assert features_at(ours, x, 16).shape == (1, 320, 4, 4)
+
+
+def test_what_cannot_be_loaded(tmp_path):
+    with pytest.raises(ConfigError, match='nothing_of_timm'):
+        load_feature_model('nothing_of_timm')
+    with pytest.raises(ConfigError, match='no.py'):
+        load_feature_model('no.py')
+    weights = dict(load_feature_model(str(ROOT / CLS)).state_dict())
+    del weights['stages.1.0.mlp.fc1.weight']
+    path = tmp_path / 'part.pth'
+    torch.save({f'backbone.{k}': v for k, v in weights.items()}, path)
+    with pytest.raises(ConfigError, match='lacks 1 tensors.*stages.1.0.mlp'):
+        load_feature_model(f'{ROOT / CLS}={path}')
+
+
+def test_images_are_normalized(tmp_path):
+    for i in range(5):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        Image.new('RGB', (9, 7), (50 * i, 0, 255)).save(folder / 'a.png')
+    images = read_images(str(tmp_path), 8, 2)
+    # The first and the third.
+    assert images.shape == (2, 3, 8, 8)
+    reds = (images[:, 0] * 0.229 + 0.485) * 255
+    torch.testing.assert_close(reds[0], torch.zeros(8, 8), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        reds[1], torch.full((8, 8), 100.0), atol=1e-3, rtol=0
+    )
+    with pytest.raises(ConfigError, match='holds no'):
+        read_images(str(tmp_path / 'none'), 8, 2)

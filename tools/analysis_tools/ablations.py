@@ -1,0 +1,57 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Train the paper's ablations in miniature and compare them.
+
+Static against dynamic filters, the number of basis filters, the width of the
+routing, activations, AFNO and GFNet, each with several seeds. Run again, it
+trains what is missing.
+"""
+
+from pathlib import Path
+
+from mmfft.analysis.ablations import (
+    VARIANTS,
+    markdown_table,
+    plot_ablations,
+    run_ablations,
+    summarize,
+)
+from mmfft.engine import config_parser, load_config, print_config_errors
+
+
+def parse_args():
+    parser = config_parser(__doc__)
+    parser.add_argument(
+        '--variants',
+        nargs='+',
+        default=list(VARIANTS),
+        help='all by default: ' + ', '.join(VARIANTS),
+    )
+    parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
+    parser.add_argument(
+        '--epochs', type=int, default=8, help='length of each training'
+    )
+    parser.add_argument(
+        '--out',
+        default='work_dirs/ablations',
+        help='folder of runs.csv, table.md, ablations.png and the runs',
+    )
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    with print_config_errors('ablations.py'):
+        cfg = load_config(args.config, cfg_options=args.cfg_options)
+        rows = run_ablations(
+            cfg, args.out, args.variants, args.seeds, args.epochs
+        )
+    table = markdown_table(summarize(rows))
+    out = Path(args.out)
+    (out / 'table.md').write_text(table, encoding='utf-8')
+    plot_ablations(rows, out / 'ablations.png')
+    print(table)
+    print(f'written: {out}/runs.csv, table.md, ablations.png')
+
+
+if __name__ == '__main__':
+    main()
