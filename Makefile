@@ -1,22 +1,32 @@
 # `make` or `make help` lists what there is.
+#   LINE=upstream       the original OpenMMLab instead of OneDL's (default:
+#                       onedl), for each of these targets
 #   PYTHON=python3.12   the Python that makes the environment
 #   VENV=path           where the environment stands
+#   PYTEST_WORKERS=2    processes that test, of one thread each
 #   PYTEST_ARGS=...     more arguments for pytest, such as `-m "not slow"`
+#   FUZZ_EXAMPLES=1000  cases of each fuzz test
 
-VENV ?= .venv
+LINE ?= onedl
+VENV ?= $(if $(filter upstream,$(LINE)),.venv-upstream,.venv)
+PYTEST_WORKERS ?= 2
 PYTEST_ARGS ?=
+FUZZ_EXAMPLES ?= 1000
 RUN := "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-cls demo-det demo-seg data test lint format \
-	clean distclean
+.PHONY: help install demo demo-cls demo-det demo-seg data test fuzz lint format \
+	clean distclean app test-app install-upstream test-upstream
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 
 install: ## Make the environment (.venv), once; afterwards a quick check
-	@PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/install.sh
+	@LINE="$(LINE)" PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/install.sh
+
+install-upstream: ## The same with the original OpenMMLab (.venv-upstream)
+	@$(MAKE) --no-print-directory install LINE=upstream
 
 demo: install ## Classify, detect and segment on a small embedded data set
 	$(RUN) tools/demo.py all
@@ -33,8 +43,21 @@ demo-seg: install ## The semantic segmentation part of the demo
 data: install ## Write the embedded data set to data/
 	$(RUN) tools/dataset_converters/digit_scenes.py
 
+app: ## Show the demo's models in the browser (needs the extra app)
+	$(RUN) demo/app.py
+
 test: lint ## Lint, then run the tests
-	$(RUN) -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+fuzz: install ## Thousands of random cases for the op and the backbones
+	MMFFT_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(RUN) -m pytest tests/test_fuzz \
+		--timeout 0 --hypothesis-show-statistics $(PYTEST_ARGS)
+
+test-upstream: ## Lint and test with the original OpenMMLab
+	@$(MAKE) --no-print-directory test LINE=upstream
+
+test-app: ## Test that page in a headless Chromium
+	$(RUN) -m pytest tests/browser_app.py
 
 lint: install ## Check style and likely bugs
 	$(RUN) -m ruff check .
@@ -46,8 +69,8 @@ format: install ## Rewrite the code in the style that lint asks for
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
-	find . \( -path ./.git -o -path ./.venv -o -path ./data \) -prune -o \
+	find . \( -path ./.git -o -path "./.venv*" -o -path ./data \) -prune -o \
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean ## Delete what clean deletes, .venv and data/ too
-	rm -rf .venv data mmfft.egg-info mmfft/.mim
+distclean: clean ## Delete what clean deletes, environments and data/ too
+	rm -rf .venv .venv-upstream data mmfft.egg-info mmfft/.mim

@@ -79,7 +79,7 @@ class BuildWithMim(build_py):
 
 extras = {
     name: read_requirements(f'requirements/{name}.txt')
-    for name in ('tests', 'export', 'demo')
+    for name in ('tests', 'export', 'demo', 'vis', 'app')
 }
 extras['all'] = sorted(set(sum(extras.values(), [])))
 

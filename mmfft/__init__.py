@@ -1,4 +1,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
+# ruff: noqa: E402
+from .lines import warn_of_conflicts
+
+# Before the imports that could fail of what it warns of.
+warn_of_conflicts()
+
 from . import checkpoints  # mmengine's loading made safe
 from .model_hub import register_models_with_mmpretrain
 from .registry import MODELS

@@ -15,7 +15,6 @@ trained there loads here.
 
 from collections.abc import Callable, Sequence
 
-import torch
 from mmengine.model import initialize
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d
@@ -37,7 +36,11 @@ from .backbones import (
     MetaFormer,
 )
 from .backbones.base import FourierBackbone
-from .checkpoints import allowed_globals, convert_published, is_published
+from .checkpoints import (
+    convert_published,
+    is_published,
+    register_allowed_globals,
+)
 from .checkpoints.zoo import published_names, url_of
 from .errors import ConfigError
 from .heads import MlpClassifier
@@ -450,18 +453,18 @@ def _create(variant: str, pretrained: bool, **kwargs) -> nn.Module:
         )
     default = 3 if backbone is GFNet else (0, 1, 2, 3)
     # A Runner's checkpoint holds its training log beside the weights.
-    with torch.serialization.safe_globals(allowed_globals()):
-        return build_model_with_cfg(
-            FourierClassifier,
-            variant,
-            pretrained,
-            pretrained_filter_fn=checkpoint_filter_fn,
-            feature_cfg=dict(
-                out_indices=kwargs.pop('out_indices', default),
-                feature_cls='getter',
-            ),
-            **{'backbone': backbone, 'arch': arch, **options, **kwargs},
-        )
+    register_allowed_globals()
+    return build_model_with_cfg(
+        FourierClassifier,
+        variant,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg=dict(
+            out_indices=kwargs.pop('out_indices', default),
+            feature_cls='getter',
+        ),
+        **{'backbone': backbone, 'arch': arch, **options, **kwargs},
+    )
 
 
 def _register(variant: str) -> None:

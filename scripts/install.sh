@@ -3,8 +3,10 @@
 # what it is about to do. `make install` runs it. Run again, it checks within a
 # second that nothing changed. Interrupted, it goes on where it was.
 #
+#   LINE      onedl, or upstream for the original releases of OpenMMLab
 #   PYTHON    the Python to use (default: the first of 3.11, 3.12, 3.10, ...)
-#   VENV      where the environment stands, seen from the checkout (.venv)
+#   VENV      where the environment stands, seen from the checkout (default:
+#             .venv, or .venv-upstream)
 #   MAX_JOBS  compilers at a time (default: one a core, as far as memory goes)
 #   --check   only say whether the environment is up to date; change nothing
 #
@@ -18,10 +20,20 @@ set -euo pipefail
 
 HERE=$PWD
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-PINS=requirements/tested.txt
 NEWEST_MINOR=13
 
-VENV=${VENV:-.venv}
+# The distributions of the two lines have other names and the same modules.
+LINE=${LINE:-onedl}
+case $LINE in
+onedl) VENV=${VENV:-.venv} MMCV=onedl-mmcv OTHER_MMCV=mmcv ;;
+upstream) VENV=${VENV:-.venv-upstream} MMCV=mmcv OTHER_MMCV=onedl-mmcv ;;
+*)
+    printf 'install: LINE=%s is neither onedl nor upstream\n' "$LINE" >&2
+    exit 1
+    ;;
+esac
+PINS=(requirements/tested.txt "requirements/$LINE.txt")
+
 VENV=${VENV%/}
 [[ $VENV == /* ]] || VENV=$ROOT/$VENV
 PY=$VENV/bin/python
@@ -44,11 +56,11 @@ die() {
 # a package installed over ours, a compiled file deleted. All of that is looked
 # up on disk; importing torch would take longer than everything else here.
 stamp_or_reason() {
-    "$PY" -I - "$ROOT" "$STAMP" "${1:-}" <<'EOF'
+    "$PY" -I - "$ROOT" "$STAMP" "${1:-}" "${PINS[@]}" <<'EOF'
 import glob, hashlib, importlib.util, os, sys
 from importlib.metadata import PackageNotFoundError, version
 
-root, stamp, command = sys.argv[1:]
+root, stamp, command, *pins = sys.argv[1:]
 
 def stale(why):
     print(why)
@@ -56,6 +68,7 @@ def stale(why):
 
 digest = hashlib.sha256(sys.version.encode())
 digest.update(os.path.realpath(sys.prefix).encode())
+digest.update(' '.join(pins).encode())
 for name in ['requirements.txt', 'setup.py', 'pyproject.toml',
              'scripts/install.sh', *sorted(glob.glob('requirements/*.txt'))]:
     with open(name, 'rb') as file:
@@ -72,8 +85,8 @@ with open(stamp) as file:
     if file.read() != digest:
         stale('the requirements, the Python or its place changed')
 
-with open('requirements/tested.txt') as file:
-    pins = [line.split('#')[0].strip() for line in file]
+pins = ''.join(open(name).read() for name in pins).splitlines()
+pins = [line.split('#')[0].strip() for line in pins]
 for name, _, pin in (line.partition('==') for line in pins if line):
     try:
         found = version(name)
@@ -194,6 +207,12 @@ check_system() {
         problem "$VENV was made with another Python than $PYTHON; delete it" \
             'or say VENV=...'
     fi
+    if compgen -G \
+        "$VENV/lib/python3*/site-packages/${OTHER_MMCV//-/_}-*.dist-info" \
+        >/dev/null; then
+        problem "$VENV holds $OTHER_MMCV, which $MMCV would write over;" \
+            'delete it or say VENV=...'
+    fi
     ((PROBLEMS == 0)) || die 'stopped before changing or downloading anything'
 
     place=$VENV
@@ -273,8 +292,8 @@ failed() {
 
 # pip_install LABEL ARGUMENT...
 pip_install() {
-    quietly "$1" "$PY" -I -m pip install --progress-bar off -c "$PINS" \
-        "${@:2}" || failed "$1"
+    quietly "$1" "$PY" -I -m pip install --progress-bar off \
+        -c "${PINS[0]}" -c "${PINS[1]}" "${@:2}" || failed "$1"
 }
 
 # ------------------------------------------------------------------ the steps
@@ -313,13 +332,13 @@ install_opencv() {
 
 # Whether the pinned mmcv is there, with ops that fit the torch that is there.
 has_ops() {
-    "$PY" -I -W ignore - >>"$LOG" 2>&1 <<'EOF'
-import re
+    "$PY" -I -W ignore - "$MMCV" "${PINS[1]}" >>"$LOG" 2>&1 <<'EOF'
+import sys
 from importlib.metadata import version
 import torch
 import mmcv._ext
-pins = open('requirements/tested.txt').read()
-assert re.search('^onedl-mmcv==(.+)$', pins, re.M)[1] == version('onedl-mmcv')
+name, pins = sys.argv[1:]
+assert f'{name}=={version(name)}' in open(pins).read().splitlines()
 EOF
 }
 
@@ -342,7 +361,7 @@ EOF
 compile_mmcv() {
     # -v: ninja's counting goes to the log, and from there to the screen.
     pip_install "mmcv: about $((30 / MAX_JOBS + 1)) minutes, or seconds where \
-pip has it compiled" -v --no-build-isolation "$@" onedl-mmcv
+pip has it compiled" -v --no-build-isolation "$@" "$MMCV"
 }
 
 install_mmcv() {
@@ -360,7 +379,7 @@ install_mmcv() {
     # machine. With that out of its way, pip takes a complete one or compiles.
     say '  mmcv is there without its compiled ops, perhaps out of the cache' \
         'of pip: installing it again'
-    "$PY" -I -m pip cache remove 'onedl_mmcv-*-none-any' \
+    "$PY" -I -m pip cache remove "${MMCV//-/_}-*-none-any" \
         >>"$LOG" 2>&1 || true
     from=$(wc -l <"$LOG")
     compile_mmcv --force-reinstall --no-deps
@@ -407,8 +426,8 @@ main() {
     fi
     check_system
 
-    # One at a time in a checkout; the lock goes with the process.
-    exec 9<scripts/install.sh
+    # One at a time of each line in a checkout; the lock goes with the process.
+    exec 9<"${PINS[1]}"
     if command -v flock >/dev/null && ! flock -n 9; then
         say 'Another installation is running here: waiting for it to end'
         flock 9
@@ -420,7 +439,7 @@ main() {
     fi
 
     export MAX_JOBS=${MAX_JOBS:-$(count_jobs)}
-    export MMCV_WITH_OPS=1       # what the original mmcv asks for
+    export MMCV_WITH_OPS=1       # the original mmcv compiles none without
     export PATH=$VENV/bin:$PATH  # for torch to find ninja
     say "Installing mmfft into $VENV ($why)"
     say "with $PYTHON. What pip has cached is not downloaded or compiled again."
@@ -439,11 +458,16 @@ main() {
     pip_install 'torch' torch torchvision setuptools wheel packaging ninja \
         psutil
     install_mmcv
-    pip_install 'the toolboxes and tools' -r "$PINS"
+    pip_install 'the toolboxes and tools' -r "${PINS[0]}" -r "${PINS[1]}"
     pip_install 'mmfft itself, editable' --no-deps --no-build-isolation -e .
     check_imports
     stamp_or_reason write
-    say "Done in $(elapsed $SECONDS). Next: make demo, make test."
+    if [[ $LINE == onedl ]]; then
+        say "Done in $(elapsed $SECONDS). Next: make demo, make test."
+    else
+        say "Done in $(elapsed $SECONDS). Next: make demo LINE=$LINE," \
+            "make test-$LINE."
+    fi
 }
 
 # Tests source this file, for a function alone.

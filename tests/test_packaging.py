@@ -20,8 +20,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from mmfft import lines
+
 ROOT = Path(__file__).resolve().parents[1]
-EXTRAS = ('tests', 'export', 'demo')
+EXTRAS = ('tests', 'export', 'demo', 'vis', 'app')
+UNSET = {'LINE': '', 'VENV': '', 'PYTHON': ''}
 MIM_NAMES = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
 
 
@@ -31,12 +34,19 @@ def read_requirements(path):
 
 
 def ranges():
-    files = ['requirements.txt', *(f'requirements/{e}.txt' for e in EXTRAS)]
+    # gradio asks for an older Pillow than what is tested.
+    pinned = [e for e in EXTRAS if e != 'app']
+    files = ['requirements.txt', *(f'requirements/{e}.txt' for e in pinned)]
     return [r for file in files for r in read_requirements(ROOT / file)]
 
 
-def pins():
-    tested = read_requirements(ROOT / 'requirements' / 'tested.txt')
+def pins(line='onedl'):
+    folder = ROOT / 'requirements'
+    tested = [
+        requirement
+        for file in ('tested.txt', f'{line}.txt')
+        for requirement in read_requirements(folder / file)
+    ]
     return {canonicalize_name(r.name): r for r in tested}
 
 
@@ -69,8 +79,9 @@ def test_ranges_have_no_upper_bound():
             assert specifier.operator in ('>=', '!='), requirement
 
 
-def test_tested_set_is_exact():
-    for requirement in pins().values():
+@pytest.mark.parametrize('line', ['onedl', 'upstream'])
+def test_tested_set_is_exact(line):
+    for requirement in pins(line).values():
         (specifier,) = requirement.specifier
         assert specifier.operator == '==', requirement
         assert '*' not in specifier.version, requirement
@@ -81,6 +92,12 @@ def test_pin_satisfies_range(requirement):
     pin = pins()[canonicalize_name(requirement.name)]
     (specifier,) = pin.specifier
     assert requirement.specifier.contains(specifier.version)
+
+
+def test_each_line_is_whole_and_alone():
+    for names in lines.DISTRIBUTIONS.values():
+        for name, line in zip(names, ['onedl', 'upstream']):
+            assert set(names) & set(pins(line)) == {name}
 
 
 def test_both_builds_of_opencv_are_one_version():
@@ -288,7 +305,7 @@ bash = pytest.mark.skipif(
 
 def install(checkout, *args, **env):
     """Runs the install.sh of a checkout, from another folder."""
-    environ = {**os.environ, 'VENV': '', 'PYTHON': '', **env}
+    environ = {**os.environ, **UNSET, **env}
     return subprocess.run(
         ['bash', str(checkout / 'scripts' / 'install.sh'), *args],
         env=environ,
@@ -414,7 +431,7 @@ site = pathlib.Path(__file__).parents[1]
 log = site / 'calls.txt'
 with log.open('a') as file:
     print(*sys.argv[1:], file=file)
-if 'onedl-mmcv' in sys.argv:
+if sys.argv[-1] in ('onedl-mmcv', 'mmcv'):
     plan = site / 'plan.txt'
     word, *rest = plan.read_text().split()
     plan.write_text(' '.join(rest))
@@ -424,7 +441,7 @@ if 'onedl-mmcv' in sys.argv:
     if word == 'fail':
         sys.exit('error: no such compiler')
     if word.startswith('compiled'):
-        print('Building wheel for onedl-mmcv')
+        print('Building wheel for', sys.argv[-1])
     ops = site / 'mmcv' / '_ext.py'
     ops.touch() if word.endswith('full') else ops.unlink(missing_ok=True)
 """
@@ -433,9 +450,10 @@ if 'onedl-mmcv' in sys.argv:
 class FakeEnvironment:
     """A checkout with an environment in which every package is a pretence."""
 
-    def __init__(self, root):
+    def __init__(self, root, line='onedl'):
         self.root = root
-        self.venv = root / '.venv'
+        self.line = line
+        self.venv = root / {'onedl': '.venv'}.get(line, f'.venv-{line}')
         subprocess.run(
             [sys.executable, '-m', 'venv', '--without-pip', str(self.venv)],
             check=True,
@@ -456,7 +474,7 @@ class FakeEnvironment:
             if (root / name).exists():
                 (root / 'mmfft' / '.mim' / name).symlink_to(root / name)
         (self.site / 'mmfft.pth').write_text(f'{root}\n')
-        for requirement in pins().values():
+        for requirement in pins(line).values():
             self.set_version(requirement.name, str(requirement.specifier)[2:])
         self.plan('compiled-full')
 
@@ -479,7 +497,8 @@ class FakeEnvironment:
         return lines
 
     def install(self, *args, **env):
-        return install(self.root, *args, CXX='true', MAX_JOBS='2', **env)
+        env = {'LINE': self.line, 'CXX': 'true', 'MAX_JOBS': '2', **env}
+        return install(self.root, *args, **env)
 
     @property
     def stamp(self):
@@ -555,6 +574,34 @@ def test_change_is_noticed(fake):
     with open(fake.root / 'requirements' / 'demo.txt', 'a') as file:
         file.write('# more\n')
     assert_stale('the requirements, the Python or its place changed')
+
+
+@bash
+def test_the_original_line(clone):
+    fake = FakeEnvironment(clone, 'upstream')
+    fake.plan('cached-light compiled-full')
+    result = fake.install()
+    assert result.returncode == 0, result.stderr
+    calls = fake.calls()
+    assert len([c for c in calls if c.endswith(' mmcv')]) == 2
+    assert 'cache remove mmcv-*-none-any' in calls
+    assert any('-r requirements/upstream.txt' in call for call in calls)
+    assert not any('onedl' in call for call in calls)
+    assert fake.install('--check').returncode == 0
+    assert fake.install('--check', LINE='onedl').returncode == 1  # no .venv
+
+    # Never the one line over the other.
+    result = fake.install(LINE='onedl', VENV='.venv-upstream')
+    assert result.returncode == 1
+    assert 'holds mmcv, which onedl-mmcv would write over' in result.stderr
+    assert not fake.calls()
+
+
+@bash
+def test_refuses_a_line_that_is_not_there(clone):
+    result = install(clone, LINE='mmlab')
+    assert result.returncode == 1
+    assert 'LINE=mmlab is neither onedl nor upstream' in result.stderr
 
 
 @bash
@@ -639,7 +686,7 @@ def test_interruption_leaves_nothing_running(fake, number):
     fake.plan('slow compiled-full')
     process = subprocess.Popen(
         ['bash', str(fake.root / 'scripts' / 'install.sh')],
-        env={**os.environ, 'VENV': '', 'PYTHON': '', 'CXX': 'true'},
+        env={**os.environ, **UNSET, 'CXX': 'true'},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -663,11 +710,11 @@ def test_interruption_leaves_nothing_running(fake, number):
 def test_two_at_once(fake):
     import fcntl
 
-    with open(fake.root / 'scripts' / 'install.sh') as script:
-        fcntl.flock(script, fcntl.LOCK_EX)
+    with open(fake.root / 'requirements' / 'onedl.txt') as pins_of_line:
+        fcntl.flock(pins_of_line, fcntl.LOCK_EX)
         process = subprocess.Popen(
             ['bash', str(fake.root / 'scripts' / 'install.sh')],
-            env={**os.environ, 'VENV': '', 'PYTHON': '', 'CXX': 'true'},
+            env={**os.environ, **UNSET, 'CXX': 'true'},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
@@ -699,5 +746,6 @@ def test_this_environment_is_up_to_date():
     venv = Path(sys.prefix)
     if not (venv / 'mmfft-install.stamp').exists():
         pytest.skip('not an environment that install.sh made')
-    result = install(ROOT, '--check', VENV=str(venv))
+    line = lines.installed_line()
+    result = install(ROOT, '--check', LINE=line, VENV=str(venv))
     assert result.returncode == 0, result.stderr

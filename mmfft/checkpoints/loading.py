@@ -12,6 +12,7 @@ not read its own checkpoints with PyTorch 2.6 and later.
 """
 
 import argparse
+import codecs
 import contextlib
 import functools
 import hashlib
@@ -82,6 +83,7 @@ def allowed_globals() -> tuple:
         HistoryBuffer,
         _named(_history_buffer_method, 'builtins.getattr'),
         argparse.Namespace,
+        codecs.encode,  # bytes; newer PyTorch takes them anyway
         np.ndarray,
         np.dtype,
         *numpy_globals,

@@ -7,7 +7,7 @@ so transpose all features that are kept for the backward pass, which are
 ``(B, H, W, C)`` here, and fails on them where the size is a symbol.
 """
 
-from collections.abc import Sequence
+from typing import Sequence  # noqa: UP035, for PyTorch before 2.7
 
 import torch
 import torch.nn.functional as F

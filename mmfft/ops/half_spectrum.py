@@ -3,7 +3,11 @@
 
 import torch
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import guard_or_false
+
+try:
+    from torch.fx.experimental.symbolic_shapes import guard_or_false
+except ImportError:  # PyTorch before 2.7: a size that has to be known is
+    guard_or_false = bool
 
 Grid = tuple[int, int]
 

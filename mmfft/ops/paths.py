@@ -11,6 +11,8 @@ from .half_spectrum import Grid
 PATHS = ('fft', 'matmul', 'export')  # on every machine
 _FORCEABLE = (*PATHS, 'triton')
 _forced: str | None = None
+# PyTorch before 2.7 cannot tell, and exports by torch.onnx.export alone.
+_is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
 
 
 def chosen_path(grid: Grid, device: torch.device) -> str:
@@ -31,7 +33,7 @@ def chosen_path(grid: Grid, device: torch.device) -> str:
         return _forced
     # Dynamo answers yes to is_exporting, also where it only compiles; the
     # exporters do without it unless asked for (strict=True).
-    exporting = torch.compiler.is_exporting() or torch.onnx.is_in_onnx_export()
+    exporting = _is_exporting() or torch.onnx.is_in_onnx_export()
     if exporting and not torch.compiler.is_dynamo_compiling():
         return 'export'
     return 'matmul' if device.type == 'cpu' and sum(grid) <= 96 else 'fft'

@@ -2,7 +2,7 @@
 """A filter learned on one grid, used on another."""
 
 import math
-from collections.abc import Sequence
+from typing import Sequence  # noqa: UP035, for PyTorch before 2.7
 
 import torch
 from torch import Tensor

@@ -46,7 +46,9 @@ assert calls == [fused._multiply_kernel, fused._adjoint_kernel]
 
 @pytest.mark.slow
 def test_equals_the_formula():
-    pytest.importorskip('triton', reason='no Triton for this platform')
+    triton = pytest.importorskip('triton', reason='no Triton here')
+    if triton.__version__.startswith('3.0.'):
+        pytest.skip('a sum in a loop is zero in the interpreter of Triton 3.0')
     subprocess.run(
         [sys.executable, '-c', PROGRAM],
         env={**os.environ, 'TRITON_INTERPRET': '1'},

@@ -1,0 +1,145 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The two lines of OpenMMLab: what is installed, and where they differ.
+
+OneDL's distributions (``onedl-mmcv``, ...) and the original ones (``mmcv``,
+...) have the same modules. All that mmfft does because of one of the lines
+stands here. This module imports neither, so that it can say what is wrong
+where they do not import.
+"""
+
+import importlib
+import importlib.util
+import re
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+from .errors import ConfigError
+
+# By module: OneDL's distribution, the original one, others of the same files.
+DISTRIBUTIONS = {
+    'mmengine': ('onedl-mmengine', 'mmengine'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+}
+
+# The toolboxes that do not work without mmcv's compiled ops. The original
+# mmseg imports them for a loss; OneDL's does without.
+_NEED_OPS = {'mmdet': ('onedl', 'upstream'), 'mmseg': ('upstream',)}
+
+_BUILD = 'MMCV_WITH_OPS=1 pip install --no-build-isolation'
+
+
+def installed(module: str) -> dict[str, metadata.Distribution]:
+    """The distributions that are installed for one module, by name.
+
+    Args:
+        module (str): A key of ``DISTRIBUTIONS``.
+
+    Returns:
+        dict[str, Distribution]: More than one where they overwrote each
+        other.
+    """
+    found = {}
+    for name in DISTRIBUTIONS[module]:
+        try:
+            found[name] = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def installed_line() -> str:
+    """``'onedl'`` or ``'upstream'``, by mmengine, which both lines have."""
+    return 'onedl' if 'onedl-mmengine' in installed('mmengine') else 'upstream'
+
+
+def conflicts() -> list[str]:
+    """What cannot work of what is installed, each with what mends it.
+
+    Only looks at metadata and files: nothing is imported.
+
+    Returns:
+        list[str]: Messages.
+    """
+    found = {module: installed(module) for module in DISTRIBUTIONS}
+    messages = []
+    doubled = {m: names for m, names in found.items() if len(names) > 1}
+    if doubled:
+        pairs = ', '.join(' and '.join(names) for names in doubled.values())
+        every = ' '.join(name for names in doubled.values() for name in names)
+        first = ' '.join(DISTRIBUTIONS[module][0] for module in doubled)
+        second = ' '.join(DISTRIBUTIONS[module][1] for module in doubled)
+        messages.append(
+            f'{pairs} are installed together and have overwritten each '
+            "other's files. Keep one line of OpenMMLab: "
+            f'pip uninstall -y {every} && {_BUILD} {first} (or {second})'
+        )
+    if found['mmcv']:
+        name, mmcv = next(iter(found['mmcv'].items()))
+        for module in ('mmdet', 'mmseg', 'mmpretrain'):
+            if found[module]:
+                messages += _refusals(module, name, mmcv.version)
+    return messages
+
+
+def _refusals(module: str, mmcv: str, version: str) -> list[str]:
+    """Whether a toolbox's own assertion refuses this mmcv."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.origin:
+        return []
+    # As in mmdet and mmpretrain, and as in mmseg.
+    bounds = dict(
+        re.findall(
+            r"^mmcv_(min|max)(?:imum_version)? *= *'(.+?)'",
+            Path(spec.origin).read_text(encoding='utf-8'),
+            re.IGNORECASE | re.MULTILINE,
+        )
+    )
+    bounds = {key.lower(): bound for key, bound in bounds.items()}
+    if set(bounds) != {'min', 'max'}:
+        return []
+    # Where it is missing, no toolbox compares versions either.
+    from packaging.version import Version
+
+    low, high = bounds['min'], bounds['max']
+    if Version(low) <= Version(version) < Version(high):
+        return []
+    return [
+        f'{module} refuses {mmcv} {version} and asks for >={low},<{high}: '
+        f"{_BUILD} '{mmcv}>={low},<{high}'"
+    ]
+
+
+def warn_of_conflicts() -> None:
+    """Warn of each of :func:`conflicts`."""
+    for message in conflicts():
+        warnings.warn(message, stacklevel=2)
+
+
+def check_compiled_ops(scope: str | None) -> None:
+    """See that mmcv has the compiled ops that a toolbox does not do without.
+
+    Args:
+        scope (str, optional): ``default_scope`` of a config.
+
+    Raises:
+        ConfigError: If they are missing or do not fit the installed PyTorch.
+    """
+    mmcv = installed('mmcv')
+    if not mmcv or installed_line() not in _NEED_OPS.get(scope, ()):
+        return
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as error:
+        name, distribution = next(iter(mmcv.items()))
+        build = f'{_BUILD} --no-cache-dir --force-reinstall --no-deps'
+        if name == 'mmcv-lite':  # never has any
+            build, name = f'pip uninstall -y mmcv-lite && {build}', 'mmcv'
+        raise ConfigError(
+            f'{scope} needs the compiled ops of mmcv, which do not load '
+            f"({error}). With PyTorch installed: pip install 'setuptools<81' "
+            f'wheel ninja psutil && {build} {name}=={distribution.version}'
+        ) from error
