@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.registry import DefaultScope
 
 from mmfft.backbones import (
     CDFFormer,
@@ -96,8 +97,10 @@ def classifier(arch, **kwargs):
         net = backbone(arch, out_indices=-1, out_norm=False, **kwargs)
         head = 'mmfft.MlpHead'
     dims = net.arch.get('embed_dims', [net.arch.get('embed_dim')])
-    return ImageClassifier(
-        backbone=net,
-        neck=dict(type='GlobalAveragePooling'),
-        head=dict(type=head, num_classes=1000, in_channels=dims[-1]),
-    ).eval()
+    # Whatever toolbox a test before was about.
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        return ImageClassifier(
+            backbone=net,
+            neck=dict(type='GlobalAveragePooling'),
+            head=dict(type=head, num_classes=1000, in_channels=dims[-1]),
+        ).eval()

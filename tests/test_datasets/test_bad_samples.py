@@ -202,11 +202,12 @@ def test_test_mode_gives_the_error_with_the_path(data):
 
 
 def test_wrappers_are_looked_through(data):
-    from mmengine.dataset import ConcatDataset, RepeatDataset
+    from mmengine.dataset import RepeatDataset
 
     one, _ = training_set('seg')
     other, _ = training_set('seg')
-    whole = RepeatDataset(ConcatDataset([one, other]), 2)
+    both = dict(type='mmengine.ConcatDataset', datasets=[one, other])
+    whole = RepeatDataset(both, 2)
     bad = BadSampleList('found/more.jsonl')
     watch(whole, bad, 7)
     watch(whole, bad, 7)

@@ -276,7 +276,7 @@ def test_killed_for_real(tmp_path):
         [
             sys.executable,
             ROOT / 'benchmarks' / 'kill_campaign.py',
-            *('--toolbox', 'cls', '--epochs', '1', '--out', tmp_path),
+            *('--toolbox', 'cls', '--epochs', '2', '--out', tmp_path),
             *('--kills', '3', '--rank-kills', '0'),
         ],
         stdout=subprocess.PIPE,
