@@ -69,6 +69,7 @@ def test_class_activation_map(tmp_path, call_tool):
     ],
 )
 def test_feature_maps(config, visualizer):
+    torch.manual_seed(0)
     model = load_model(load(config))
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
@@ -77,14 +78,15 @@ def test_feature_maps(config, visualizer):
     mean = feature.mean(0)
     assert mean.shape == (2, 3)
     shown = draw(feature, channel_reduction='squeeze_mean')
-    # The ends of the colour map jet stand where the features' ends do.
+    # The ends of the colour map jet stand where the features' ends do, to
+    # one of its 256 steps.
     rows, columns = mean.shape
     top, least = (
         divmod(int(i), columns) for i in (mean.argmax(), mean.argmin())
     )
     assert shown.shape == (rows, columns, 3)
-    assert shown[top].tolist() == [128, 0, 0]
-    assert shown[least].tolist() == [0, 0, 128]
+    assert shown[top].tolist() in ([128, 0, 0], [132, 0, 0])
+    assert shown[least].tolist() in ([0, 0, 128], [0, 0, 132])
     # Over the image, and the strongest channels beside each other.
     picture = np.full((64, 96, 3), 128, np.uint8)
     with pytest.warns(UserWarning, match='will be interpolated'):
