@@ -19,21 +19,20 @@ _BLOCK_POINTS = 128
 
 
 @triton.jit
-def _mixed(
+def _block(
     routing,
     basis,
-    image,
-    channel,
-    point,
     channels,
     points,
-    in_channels,
-    in_points,
     num_filters: tl.constexpr,
     block_channels: tl.constexpr,
     block_points: tl.constexpr,
 ):
-    """Filter of a block of channels and points: real part, imaginary part."""
+    """This program's part: entries, which of them exist, their filters."""
+    image = tl.program_id(2).to(tl.int64)
+    channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
+    point = tl.program_id(0) * block_points + tl.arange(0, block_points)
+    in_channels, in_points = channel < channels, point < points
     real = tl.zeros((block_channels, block_points), tl.float32)
     imag = tl.zeros((block_channels, block_points), tl.float32)
     for n in tl.static_range(num_filters):
@@ -47,7 +46,9 @@ def _mixed(
         b = tl.load(entry + 1, mask=in_points, other=0.0)
         real += weight[:, None] * a[None, :]
         imag += weight[:, None] * b[None, :]
-    return real, imag
+    entry = (image * channels + channel)[:, None] * points + point[None, :]
+    inside = in_channels[:, None] & in_points[None, :]
+    return 2 * entry, inside, real, imag
 
 
 @triton.jit
@@ -61,30 +62,19 @@ def _multiply_kernel(
     block_channels: tl.constexpr,
     block_points: tl.constexpr,
 ):
-    image = tl.program_id(2).to(tl.int64)
-    channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    point = tl.program_id(0) * block_points + tl.arange(0, block_points)
-    in_channels, in_points = channel < channels, point < points
-    inside = in_channels[:, None] & in_points[None, :]
-    c, d = _mixed(
+    entry, inside, c, d = _block(
         routing,
         basis,
-        image,
-        channel,
-        point,
         channels,
         points,
-        in_channels,
-        in_points,
         num_filters,
         block_channels,
         block_points,
     )
-    entry = (image * channels + channel)[:, None] * points + point[None, :]
-    a = tl.load(spectrum + 2 * entry, mask=inside, other=0.0)
-    b = tl.load(spectrum + 2 * entry + 1, mask=inside, other=0.0)
-    tl.store(spectrum + 2 * entry, a * c - b * d, mask=inside)
-    tl.store(spectrum + 2 * entry + 1, a * d + b * c, mask=inside)
+    a = tl.load(spectrum + entry, mask=inside, other=0.0)
+    b = tl.load(spectrum + entry + 1, mask=inside, other=0.0)
+    tl.store(spectrum + entry, a * c - b * d, mask=inside)
+    tl.store(spectrum + entry + 1, a * d + b * c, mask=inside)
 
 
 @triton.jit
@@ -99,34 +89,23 @@ def _adjoint_kernel(
     block_channels: tl.constexpr,
     block_points: tl.constexpr,
 ):
-    image = tl.program_id(2).to(tl.int64)
-    channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
-    point = tl.program_id(0) * block_points + tl.arange(0, block_points)
-    in_channels, in_points = channel < channels, point < points
-    inside = in_channels[:, None] & in_points[None, :]
-    c, d = _mixed(
+    entry, inside, c, d = _block(
         routing,
         basis,
-        image,
-        channel,
-        point,
         channels,
         points,
-        in_channels,
-        in_points,
         num_filters,
         block_channels,
         block_points,
     )
-    entry = (image * channels + channel)[:, None] * points + point[None, :]
-    a = tl.load(spectrum + 2 * entry, mask=inside, other=0.0)
-    b = tl.load(spectrum + 2 * entry + 1, mask=inside, other=0.0)
-    u = tl.load(grad + 2 * entry, mask=inside, other=0.0)
-    v = tl.load(grad + 2 * entry + 1, mask=inside, other=0.0)
-    tl.store(spectrum + 2 * entry, a * u + b * v, mask=inside)
-    tl.store(spectrum + 2 * entry + 1, a * v - b * u, mask=inside)
-    tl.store(grad + 2 * entry, c * u + d * v, mask=inside)
-    tl.store(grad + 2 * entry + 1, c * v - d * u, mask=inside)
+    a = tl.load(spectrum + entry, mask=inside, other=0.0)
+    b = tl.load(spectrum + entry + 1, mask=inside, other=0.0)
+    u = tl.load(grad + entry, mask=inside, other=0.0)
+    v = tl.load(grad + entry + 1, mask=inside, other=0.0)
+    tl.store(spectrum + entry, a * u + b * v, mask=inside)
+    tl.store(spectrum + entry + 1, a * v - b * u, mask=inside)
+    tl.store(grad + entry, c * u + d * v, mask=inside)
+    tl.store(grad + entry + 1, c * v - d * u, mask=inside)
 
 
 def _launch(kernel, spectra: list[Tensor], packed: Tensor, routing: Tensor):
