@@ -101,22 +101,37 @@ def run_tool():
 
 
 @pytest.fixture
-def call_tool(monkeypatch):
+def forget_managers(monkeypatch):
+    """A function after which mmengine's managers are as in a new process.
+
+    They are its loggers, visualizers, message hubs and the default scope.
+    """
+    from mmengine.utils import ManagerMixin
+
+    def forget(manager=ManagerMixin):
+        for cls in manager.__subclasses__():
+            monkeypatch.setattr(cls, '_instance_dict', {})
+            forget(cls)
+
+    return forget
+
+
+@pytest.fixture(autouse=True)
+def no_test_inherits_managers(forget_managers):
+    """A scope that one test leaves must not decide what another one builds."""
+    forget_managers()
+
+
+@pytest.fixture
+def call_tool(monkeypatch, forget_managers):
     """Run one of our command lines within this process.
 
     Returns a function ``call_tool(tool, *args, cwd)``. Nothing is imported
     anew, which saves most of the time of a short run.
     """
-    from mmengine.utils import ManagerMixin
-
-    def forget(kept_for_the_process):
-        for cls in kept_for_the_process.__subclasses__():
-            monkeypatch.setattr(cls, '_instance_dict', {})
-            forget(cls)
 
     def call(tool, *args, cwd):
-        # Loggers, visualizers, the default scope: as in a new process.
-        forget(ManagerMixin)
+        forget_managers()
         path = str(ROOT / 'tools' / tool)
         monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, 'argv', [path, *map(str, args)])
