@@ -48,9 +48,10 @@ loader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'))
+# One worker keeps up; two would slow the threads that train on two cores.
 train_dataloader = dict(
     batch_size=64,
-    num_workers=2,
+    num_workers=1,
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -60,7 +61,7 @@ train_dataloader = dict(
     **loader)
 val_dataloader = dict(
     batch_size=64,
-    num_workers=2,
+    num_workers=1,
     dataset=dict(
         type=dataset_type,
         data_root=data_root,

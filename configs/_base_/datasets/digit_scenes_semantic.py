@@ -27,9 +27,10 @@ tta_pipeline = [
             for ratio in (1.0, 0.8, 1.25)
         ], [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
 ]
+# One worker keeps up; two would slow the threads that train on two cores.
 train_dataloader = dict(
     batch_size=8,
-    num_workers=2,
+    num_workers=1,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
@@ -42,7 +43,7 @@ train_dataloader = dict(
         pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=1,
-    num_workers=2,
+    num_workers=1,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
