@@ -58,7 +58,7 @@ print(json.dumps(facts))
 """
 
 
-def measure(python: str, tests: str, command: str, pytest_args=()) -> dict:
+def measure(python: str, tests: str, command: str, workers: int = 0) -> dict:
     environ = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
     output = subprocess.check_output(
         [python, '-W', 'ignore', '-c', FACTS], env=environ, text=True
@@ -67,7 +67,8 @@ def measure(python: str, tests: str, command: str, pytest_args=()) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / 'report.xml'
         subprocess.run(
-            [python, '-m', 'pytest', '-q', *TESTS[tests], *pytest_args]
+            [python, '-m', 'pytest', '-q', *TESTS[tests]]
+            + ([f'-n{workers}'] if workers else [])
             + [f'--junitxml={report}'],
             cwd=ROOT,
             env=environ,
@@ -173,6 +174,9 @@ def main():
         '--line', choices=['onedl', 'upstream'], default='onedl'
     )
     here.add_argument('--tests', choices=TESTS, default='all')
+    here.add_argument(
+        '--workers', type=int, default=0, help='processes that test'
+    )
     light.add_argument(
         '--tests', choices=['ops', 'backbones'], default='backbones'
     )
@@ -182,7 +186,8 @@ def main():
     if args.what == 'here':
         command = f'{Path(sys.prefix).name}/bin/python {SCRIPT} here'
         command += '' if args.tests == 'all' else f' --tests {args.tests}'
-        record = measure(sys.executable, args.tests, command)
+        command += f' --workers {args.workers}' if args.workers else ''
+        record = measure(sys.executable, args.tests, command, args.workers)
     elif args.what == 'light':
         record = measure_light(args.torch, args.line, args.tests)
     write(record)
