@@ -81,7 +81,7 @@ TOOLBOXES = dict(
         + 'train_cfg = dict(max_epochs={epochs}, val_interval=2)\n',
     ),
     seg=(
-        'cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py',
+        'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
         'scenes',
         UNTRAINED
         + 'train_cfg = dict(max_iters=16 * {epochs}, val_interval=32)\n',

@@ -25,8 +25,8 @@ PARTS = dict(
         'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes',
     ),
     seg=(
-        'segment digits (UPerNet)',
-        'cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256',
+        'segment digits (Semantic FPN)',
+        'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256',
     ),
 )
 # Too large an image would stop a small machine.

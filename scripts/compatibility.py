@@ -2,9 +2,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Measure one row of the table in docs/compatibility.md, and write the table.
 
-`here` measures the environment that runs this. `light TORCH` makes one with
-that PyTorch and mmengine, without mmcv and the toolboxes, measures it, and
-deletes it again; it downloads some gigabytes. `table` measures nothing.
+`suite` runs `make test` or `make test-upstream`, that of the environment which
+runs this. `light TORCH` makes one with that PyTorch and mmengine, without mmcv
+and the toolboxes, measures it, and deletes it again; it downloads some
+gigabytes. `table` measures nothing.
 """
 
 import argparse
@@ -17,7 +18,10 @@ import venv
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from mmfft.lines import installed_line
+
 ROOT = Path(__file__).resolve().parents[1]
+ENVIRON = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
 SCRIPT = 'scripts/compatibility.py'
 PAGE = ROOT / 'docs' / 'compatibility.md'
 RECORDS = ROOT / 'docs' / 'compatibility.json'
@@ -30,7 +34,6 @@ TESTS = {
         'tests/test_mixers',
         'tests/test_backbones',
     ],
-    'all': ['tests'],
 }
 NAMES = {
     'ops': 'ops and mixers',
@@ -58,22 +61,21 @@ print(json.dumps(facts))
 """
 
 
-def measure(python: str, tests: str, command: str, workers: int = 0) -> dict:
-    environ = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+def run(python: str, tests: str, report: Path) -> None:
+    subprocess.run(
+        [python, '-m', 'pytest', '-q', *TESTS[tests], f'--junitxml={report}'],
+        cwd=ROOT,
+        env=ENVIRON,
+    )
+
+
+def describe(python: str, tests: str, command: str, report: Path) -> dict:
+    """What is installed, and what pytest wrote of a run in it."""
     output = subprocess.check_output(
-        [python, '-W', 'ignore', '-c', FACTS], env=environ, text=True
+        [python, '-W', 'ignore', '-c', FACTS], env=ENVIRON, text=True
     )
     facts = json.loads(output.splitlines()[-1])
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / 'report.xml'
-        subprocess.run(
-            [python, '-m', 'pytest', '-q', *TESTS[tests]]
-            + ([f'-n{workers}'] if workers else [])
-            + [f'--junitxml={report}'],
-            cwd=ROOT,
-            env=environ,
-        )
-        (suite,) = ET.parse(report).getroot().iter('testsuite')
+    (suite,) = ET.parse(report).getroot().iter('testsuite')
     failed = [
         f'{case.get("classname")}::{case.get("name")}'
         for case in suite.iter('testcase')
@@ -121,7 +123,9 @@ def measure_light(torch: str, line: str, tests: str) -> dict:
         command = f'python {SCRIPT} light {torch}'
         command += '' if line == 'onedl' else f' --line {line}'
         command += '' if tests == 'backbones' else f' --tests {tests}'
-        return measure(python, tests, command)
+        report = Path(folder) / 'report.xml'
+        run(python, tests, report)
+        return describe(python, tests, command, report)
 
 
 def result(record: dict) -> str:
@@ -167,15 +171,11 @@ def write(record: dict | None) -> None:
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest='what', required=True)
-    here = commands.add_parser('here', help='measure this environment')
+    commands.add_parser('suite', help='run `make test` here')
     light = commands.add_parser('light', help='measure a new environment')
     light.add_argument('torch', help='version of PyTorch')
     light.add_argument(
         '--line', choices=['onedl', 'upstream'], default='onedl'
-    )
-    here.add_argument('--tests', choices=TESTS, default='all')
-    here.add_argument(
-        '--workers', type=int, default=0, help='processes that test'
     )
     light.add_argument(
         '--tests', choices=['ops', 'backbones'], default='backbones'
@@ -183,11 +183,14 @@ def main():
     commands.add_parser('table', help='write the table anew')
     args = parser.parse_args()
     record = None
-    if args.what == 'here':
-        command = f'{Path(sys.prefix).name}/bin/python {SCRIPT} here'
-        command += '' if args.tests == 'all' else f' --tests {args.tests}'
-        command += f' --workers {args.workers}' if args.workers else ''
-        record = measure(sys.executable, args.tests, command, args.workers)
+    if args.what == 'suite':
+        line = installed_line()
+        target = 'test' if line == 'onedl' else f'test-{line}'
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / 'report.xml'
+            arguments = f'PYTEST_ARGS=--junitxml={report}'
+            subprocess.run(['make', target, arguments], cwd=ROOT)
+            record = describe(sys.executable, 'all', f'make {target}', report)
     elif args.what == 'light':
         record = measure_light(args.torch, args.line, args.tests)
     write(record)

@@ -18,7 +18,7 @@ from mmfft.errors import ConfigError
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
-SEG = DEMO + 'cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py'
+SEG = DEMO + 'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py'
 
 
 @pytest.fixture(scope='module')

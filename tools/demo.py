@@ -28,7 +28,7 @@ WORK_DIR = Path('work_dirs/demo')
 CONFIGS = dict(
     cls='configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py',
     det='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
-    seg='configs/demo/cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py',
+    seg='configs/demo/cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
 )
 
 

@@ -24,7 +24,7 @@ from mmfft.ops import spectral_filter
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
-SEG = DEMO + 'cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py'
+SEG = DEMO + 'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py'
 TINY = dict(embed_dims=[8, 8, 16, 16], depths=[1, 1, 2, 1])
 PYRAMID = dict(**TINY, layer_scale=1e-2)
 

@@ -104,7 +104,7 @@ EPOCHS = [
     # With 10 epochs of cooldown.
     (r'former-.*_in1k\.', 310),
 ]
-ITERATIONS = [('-1k_', 1000), ('-40k_', 40000), ('-160k_', 160000)]
+ITERATIONS = [('-3k_', 3000), ('-40k_', 40000), ('-160k_', 160000)]
 
 
 @each_config

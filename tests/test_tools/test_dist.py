@@ -78,7 +78,7 @@ def configs(tmp_path, digit_scenes):
         ),
         (
             'seg',
-            'cdfformer-nano_upernet_1xb4-1k_digit-scenes-192x256.py',
+            'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
             2,
             'scenes',
             SEG,
