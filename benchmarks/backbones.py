@@ -37,7 +37,8 @@ COMPILED = ', compiled'
 
 def baseline(name: str) -> str:
     """What a model's ratios are taken to."""
-    own = f'plain {name.removesuffix(COMPILED)}'
+    bare = name.removeprefix('plain ').removesuffix(COMPILED)
+    own = f'plain {bare}'
     return own if own in MODELS else 'plain dfformer_s18'
 
 

@@ -49,3 +49,25 @@ def test_backbones(tmp_path):
         assert row['images_per_second'] == pytest.approx(1 / row['seconds'])
     for key in ('images_per_second', 'memory'):
         assert (tmp_path / f'backbones_{key}.png').stat().st_size > 0
+
+
+def test_backbones_compiled(tmp_path, monkeypatch):
+    """What the compiler makes is tested in test_backbones/test_compile.py."""
+    compiled = []
+
+    def compile(run, **options):
+        compiled.append(options)
+        return run
+
+    monkeypatch.setattr(torch, 'compile', compile)
+    models = ['plain gfnet-h-ti', 'gfnet-h-ti']
+    options = ['--models', *models, '--sizes', '64', '--batch', '1']
+    backbones.main(
+        [*QUICK, *options, '--compile', '--mode', 'train']
+        + ['--out', str(tmp_path)]
+    )
+    rows = rows_of(tmp_path / 'backbones.json')
+    assert [row['name'] for row in rows] == [*models, 'gfnet-h-ti, compiled']
+    assert rows[0]['speed'] == rows[0]['memory_ratio'] == 1
+    assert all('speed' in row for row in rows)
+    assert compiled == [dict(fullgraph=True, dynamic=False)]
