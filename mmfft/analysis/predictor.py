@@ -159,9 +159,8 @@ def _detect(cfg: Config, checkpoint: str, device: str):
 def _segment(cfg: Config, checkpoint: str, device: str):
     from mmseg.apis import MMSegInferencer
 
-    infer = MMSegInferencer(
-        cfg, checkpoint, device=device, show_progress=False
-    )
+    infer = MMSegInferencer(cfg, checkpoint, device=device)
+    infer.show_progress = False  # the original mmseg takes no such argument
 
     def answer(infer, path):
         result = infer(path, return_vis=True)
