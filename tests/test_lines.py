@@ -5,7 +5,6 @@ import importlib
 import os
 import subprocess
 import sys
-from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 
 import pytest
 
@@ -21,9 +20,6 @@ raise SystemExit('a toolbox was imported')
 """
 MMSEG = "MMCV_MIN = '2.0.0rc4'\nMMCV_MAX = '2.2.0'\nMMENGINE_MAX = '1.0.0'\n"
 NO_BOUNDS = "__all__ = ['__version__']\n"
-
-# Python's own. What other tests import may have added more, anywhere.
-FINDERS = [BuiltinImporter, FrozenImporter, PathFinder]
 
 
 class Site:
@@ -56,7 +52,6 @@ def site(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, module)
     others = [p for p in sys.path if 'site-packages' not in p]
     monkeypatch.setattr(sys, 'path', [str(tmp_path), *others])
-    monkeypatch.setattr(sys, 'meta_path', FINDERS)
     importlib.invalidate_caches()
     yield Site(tmp_path)
     for module in openmmlab():
