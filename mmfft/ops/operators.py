@@ -29,7 +29,7 @@ from . import fft, matmul
 from .half_spectrum import Grid, column_weights
 from .paths import chosen_path
 
-_CPU_CHUNK = 2**18
+_CPU_CHUNK = 2**19
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -36,7 +36,7 @@ def chosen_path(grid: Grid, device: torch.device) -> str:
     exporting = _is_exporting() or torch.onnx.is_in_onnx_export()
     if exporting and not torch.compiler.is_dynamo_compiling():
         return 'export'
-    return 'matmul' if device.type == 'cpu' and sum(grid) <= 96 else 'fft'
+    return 'matmul' if device.type == 'cpu' and sum(grid) <= 136 else 'fft'
 
 
 def exporting() -> bool:
