@@ -190,6 +190,8 @@ def main():
             report = Path(folder) / 'report.xml'
             arguments = f'PYTEST_ARGS=--junitxml={report}'
             subprocess.run(['make', target, arguments], cwd=ROOT)
+            if not report.exists():
+                raise SystemExit(f'make {target} ended before the tests')
             record = describe(sys.executable, 'all', f'make {target}', report)
     elif args.what == 'light':
         record = measure_light(args.torch, args.line, args.tests)
