@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import torch
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..errors import ConfigError, require_whole_number
-from ..mixers import GlobalFilter, GridParameter, convolve
+from ..mixers import GlobalFilter, GridParameter, convolve, mlp
 from ..ops.bicubic import interpolate_bicubic
 from ..ops.half_spectrum import Grid
 from ..registry import MODELS
@@ -93,7 +93,7 @@ class GFNetBlock(nn.Module):
         self.norm1 = _norm(dim)
         self.token_mixer = GlobalFilter(dim, grid, filter_resize)
         self.norm2 = _norm(dim)
-        self.mlp = Mlp(dim, 4 * dim)
+        self.mlp = mlp(dim, 4 * dim, dim, nn.GELU, bias=True)
         self.gamma = (
             None
             if layer_scale is None

@@ -2,11 +2,11 @@
 from collections.abc import Callable, Sequence
 
 import torch
-from timm.layers import DropPath, Mlp
+from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..mixers import StarReLU, convolve
+from ..mixers import StarReLU, convolve, mlp
 from ..ops.spectral import Grid
 from ..registry import MODELS
 from .base import FourierBackbone, drop_path_rates
@@ -88,7 +88,7 @@ class MetaFormerBlock(nn.Module):
         self.token_mixer = token_mixer
         self.res_scale1 = shortcut()
         self.norm2 = _norm(dim)
-        self.mlp = Mlp(dim, 4 * dim, act_layer=act_layer, bias=False)
+        self.mlp = mlp(dim, 4 * dim, dim, act_layer)
         self.res_scale2 = shortcut()
         self.drop_path = DropPath(drop_path)
 

@@ -8,6 +8,7 @@ from .dynamic_filter import DynamicFilter
 from .global_filter import ExpandedGlobalFilter, GlobalFilter
 from .grid_parameter import GridParameter
 from .half_spectrum import HalfSpectrum
+from .linear import Linear, mlp
 from .sep_conv import SepConv
 
 __all__ = [
@@ -17,8 +18,10 @@ __all__ = [
     'GlobalFilter',
     'GridParameter',
     'HalfSpectrum',
+    'Linear',
     'SepConv',
     'SquaredReLU',
     'StarReLU',
     'convolve',
+    'mlp',
 ]

@@ -9,6 +9,7 @@ from ..errors import ConfigError
 from ..ops import irfft2, rfft2
 from ..ops.operators import without_autocast
 from .activations import StarReLU
+from .linear import Linear
 
 
 class AFNO2D(nn.Module):
@@ -47,7 +48,7 @@ class AFNO2D(nn.Module):
             )
         self.sparsity_threshold = sparsity_threshold
         block = hidden // num_blocks
-        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.pwconv1 = Linear(dim, hidden, bias=False)
         self.act1 = act_layer()
         self.w1 = nn.Parameter(torch.empty(2, num_blocks, block, block))
         self.b1 = nn.Parameter(torch.empty(2, num_blocks, block))
@@ -55,7 +56,7 @@ class AFNO2D(nn.Module):
         self.b2 = nn.Parameter(torch.empty(2, num_blocks, block))
         for parameter in (self.w1, self.b1, self.w2, self.b2):
             nn.init.normal_(parameter, std=0.02)
-        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+        self.pwconv2 = Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""

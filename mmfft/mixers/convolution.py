@@ -1,12 +1,44 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import convolution
 
 
+def conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    groups: int = 1,
+) -> Tensor:
+    """``F.conv2d`` with the channels last, however the graph is run.
+
+    Args:
+        x (Tensor): Shape ``(B, C, H, W)``, of any memory format.
+        weight (Tensor): Shape ``(C', C / groups, h, w)``.
+        bias (Tensor, optional): Shape ``(C',)``.
+        stride (tuple[int, int]): As of ``F.conv2d``.
+        padding (tuple[int, int]): As of ``F.conv2d``, of zeros.
+        groups (int): As of ``F.conv2d``.
+
+    Returns:
+        Tensor: Shape ``(B, H', W', C')``.
+    """
+    if not torch.compiler.is_dynamo_compiling():
+        y = F.conv2d(x, weight, bias, stride, padding, groups=groups)
+        return y.permute(0, 2, 3, 1)
+    tensors = [x, weight, bias]
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.get_autocast_dtype(x.device.type)
+        tensors = [t if t is None else t.to(dtype) for t in tensors]
+    return convolution(*tensors, stride, padding, groups)
+
+
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` with the channels last, however the graph is run.
+    """``conv(x)`` as :func:`conv2d` gives it.
 
     Args:
         conv (nn.Conv2d): Without dilation, zero-padded.
@@ -17,8 +49,6 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """
     if not torch.compiler.is_dynamo_compiling():
         return conv(x).permute(0, 2, 3, 1)
-    tensors = [x, conv.weight, conv.bias]
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.get_autocast_dtype(x.device.type)
-        tensors = [t if t is None else t.to(dtype) for t in tensors]
-    return convolution(*tensors, conv.stride, conv.padding, conv.groups)
+    return conv2d(
+        x, conv.weight, conv.bias, conv.stride, conv.padding, conv.groups
+    )

@@ -1,6 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import math
-from collections import OrderedDict
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -10,6 +9,7 @@ from ..ops import dynamic_spectral_filter
 from ..ops.spectral import Grid
 from .activations import StarReLU
 from .half_spectrum import HalfSpectrum
+from .linear import Linear, mlp
 
 
 class DynamicFilter(nn.Module):
@@ -60,19 +60,13 @@ class DynamicFilter(nn.Module):
                 'the routing MLP no hidden unit'
             )
         self.num_filters = num_filters
-        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.pwconv1 = Linear(dim, hidden, bias=False)
         self.act1 = act_layer()
-        self.reweight = nn.Sequential(
-            OrderedDict(
-                fc1=nn.Linear(dim, routing_hidden, bias=False),
-                act=StarReLU(),
-                fc2=nn.Linear(
-                    routing_hidden, num_filters * hidden, bias=False
-                ),
-            )
+        self.reweight = mlp(
+            dim, routing_hidden, num_filters * hidden, StarReLU
         )
         self.basis = HalfSpectrum(grid, num_filters, filter_resize)
-        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+        self.pwconv2 = Linear(hidden, dim, bias=False)
 
     def routing(self, x: Tensor) -> Tensor:
         """Weights of the basis filters, ``(B, num_filters, channels)``."""

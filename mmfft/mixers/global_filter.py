@@ -7,6 +7,7 @@ from ..ops import spectral_filter
 from ..ops.spectral import Grid
 from .activations import StarReLU
 from .half_spectrum import HalfSpectrum
+from .linear import Linear
 
 
 class GlobalFilter(nn.Module):
@@ -56,10 +57,10 @@ class ExpandedGlobalFilter(nn.Module):
     ):
         super().__init__()
         hidden = int(expansion_ratio * dim)
-        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.pwconv1 = Linear(dim, hidden, bias=False)
         self.act1 = act_layer()
         self.filter = HalfSpectrum(grid, hidden, filter_resize)
-        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+        self.pwconv2 = Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .activations import StarReLU
 from .convolution import convolve
+from .linear import Linear
 
 
 class SepConv(nn.Module):
@@ -30,7 +31,7 @@ class SepConv(nn.Module):
     ):
         super().__init__()
         hidden = int(expansion_ratio * dim)
-        self.pwconv1 = nn.Linear(dim, hidden, bias=False)
+        self.pwconv1 = Linear(dim, hidden, bias=False)
         self.act1 = act_layer()
         self.dwconv = nn.Conv2d(
             hidden,
@@ -40,7 +41,7 @@ class SepConv(nn.Module):
             groups=hidden,
             bias=False,
         )
-        self.pwconv2 = nn.Linear(hidden, dim, bias=False)
+        self.pwconv2 = Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""

@@ -3,7 +3,7 @@
 
 from .convolution import convolution
 from .half_spectrum import half_spectrum_shape, project_hermitian
-from .paths import PATHS, chosen_path, use_path
+from .paths import PATHS, chosen_path, is_linear_convolved, use_path
 from .resize import FILTER_RESIZE_MODES, resize_filter
 from .spectral import (
     dynamic_spectral_filter,
@@ -20,6 +20,7 @@ __all__ = [
     'dynamic_spectral_filter',
     'half_spectrum_shape',
     'irfft2',
+    'is_linear_convolved',
     'project_hermitian',
     'resize_filter',
     'rfft2',

@@ -53,10 +53,14 @@ def convolution_backward(
         needs,
     )
     outs = _empty_grads(grad, x, weight, needs)
-    for out, value, needed in zip(outs, grads, needs):
-        if needed:
-            out.copy_(value)
-    return outs
+    return tuple(
+        value
+        if needed and value.stride() == out.stride()
+        else out.copy_(value)
+        if needed
+        else out
+        for out, value, needed in zip(outs, grads, needs)
+    )
 
 
 def _empty_grads(
@@ -71,12 +75,13 @@ def _empty_grads(
 
 @convolution.register_fake
 def _(x, weight, bias, stride, padding, groups):
-    # Where the size of an image is a symbol, that of its features becomes a
-    # new one: formulas nested over four stages take minutes to reason about.
-    # As everywhere in the compiler, it stands for sizes from 2 up.
+    # Where the size of an image is a symbol, that of the features of a strided
+    # convolution becomes a new one: formulas nested over four stages take
+    # minutes to reason about. As everywhere in the compiler, it stands for
+    # sizes from 2 up.
     sizes = [
         (size + 2 * pad - kernel) // step + 1
-        if isinstance(size, int)
+        if isinstance(size, int) or step == 1
         else torch.library.get_ctx().new_dynamic_size(min=2)
         for size, pad, kernel, step in zip(
             x.shape[2:], padding, weight.shape[2:], stride

@@ -5,13 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
-from .half_spectrum import Grid
+from .half_spectrum import Grid, guard_or_false
 
 PATHS = ('fft', 'matmul', 'export')  # on every machine
 _FORCEABLE = (*PATHS, 'triton')
 _forced: str | None = None
+# Points of a batch's maps from which on oneDNN was measured to be faster.
+_CONVOLVED_POINTS = 1024
 # PyTorch before 2.7 cannot tell, and exports by torch.onnx.export alone.
+_HAS_FAST_ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability() == 'AVX512'
+)
 _is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
 
 
@@ -42,6 +49,36 @@ def chosen_path(grid: Grid, device: torch.device) -> str:
 def exporting() -> bool:
     """Whether the graph shall hold plain operators alone."""
     return chosen_path((1, 1), torch.device('cpu')) == 'export'
+
+
+def is_linear_convolved(x: Tensor) -> bool:
+    """Whether a linear layer on ``(B, H, W, C)`` runs as a convolution.
+
+    True on processors with AVX-512 for maps of 1,024 points and more in a
+    batch, in float32: measured on AMD alone, where it takes 0.7 to 0.95 times
+    as long (``docs/costs.md``). Graphs that leave this machine hold plain
+    linear layers, and so does everything while oneDNN is switched off
+    (``torch.backends.mkldnn.flags(enabled=False)``).
+
+    Args:
+        x (Tensor): What the layer is given.
+
+    Returns:
+        bool: Whether it does.
+    """
+    if (
+        x.dim() != 4
+        or x.device.type != 'cpu'
+        or x.dtype != torch.float32
+        or torch.is_autocast_enabled('cpu')
+        or not _HAS_FAST_ONEDNN
+        or not torch.backends.mkldnn.enabled
+        or exporting()
+        or torch.jit.is_tracing()
+    ):
+        return False
+    # Sizes that are symbols are taken to be ones for which this pays.
+    return not guard_or_false(x.shape[:3].numel() < _CONVOLVED_POINTS)
 
 
 @contextmanager
