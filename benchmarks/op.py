@@ -73,6 +73,7 @@ def contenders(args, grid, channels, batch, train):
     }
     if device.type == 'cuda':
         functions['mmfft triton'] = forced('triton')
+        functions['mmfft triton-whole'] = forced('triton-whole')
     if args.compile:
         functions['mmfft compiled'] = torch.compile(
             dynamic_spectral_filter, fullgraph=True, dynamic=False

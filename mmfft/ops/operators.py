@@ -30,6 +30,7 @@ from .half_spectrum import Grid, column_weights
 from .paths import chosen_path
 
 _CPU_CHUNK = 2**19
+_LARGEST_WHOLE = 32
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -91,6 +92,16 @@ def _is_fused(spectrum: Tensor, routing: Tensor | None, grid: Grid) -> bool:
         routing is not None
         and spectrum.dtype == torch.complex64
         and chosen_path(grid, spectrum.device) == 'triton'
+    )
+
+
+def _is_whole(x: Tensor) -> bool:
+    """Whether one kernel does all of a dynamic filter."""
+    grid = x.shape[1:3]
+    return (
+        compute_dtype(x) == torch.float32
+        and max(grid) <= _LARGEST_WHOLE
+        and chosen_path(grid, x.device) == 'triton-whole'
     )
 
 
@@ -180,6 +191,10 @@ def dynamic_spectral_filter(
     x: Tensor, routing: Tensor, basis: Tensor
 ) -> Tensor:
     """See :func:`mmfft.ops.dynamic_spectral_filter`; keeps its arguments."""
+    if _is_whole(x):
+        from . import whole
+
+        return whole.forward(x, routing, basis)
     return _filter(x, routing, basis)
 
 
@@ -190,6 +205,10 @@ def dynamic_spectral_filter_backward(
     grad: Tensor, x: Tensor, routing: Tensor, basis: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, routing and basis."""
+    if _is_whole(x):
+        from . import whole
+
+        return whole.backward(grad, x, routing, basis)
     return _filter_backward(grad, x, routing, basis)
 
 

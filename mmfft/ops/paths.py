@@ -10,7 +10,7 @@ from torch import Tensor
 from .half_spectrum import Grid, guard_or_false
 
 PATHS = ('fft', 'matmul', 'export')  # on every machine
-_FORCEABLE = (*PATHS, 'triton')
+_FORCEABLE = (*PATHS, 'triton', 'triton-whole')
 _forced: str | None = None
 # Points of a batch's maps from which on oneDNN was measured to be faster.
 _CONVOLVED_POINTS = 1024
@@ -27,8 +27,9 @@ def chosen_path(grid: Grid, device: torch.device) -> str:
 
     ``'fft'`` and ``'matmul'`` run inside of a registered operator.
     ``'triton'`` is the FFT with a dynamic filter's product fused into one
-    kernel, which waits for its measurement (``benchmarks/op.py`` on a GPU):
-    it is never chosen, only forced.
+    kernel, and ``'triton-whole'`` a dynamic filter as one kernel up to 32x32
+    (beyond, and for float64, the FFT). Both wait for their measurement
+    (``benchmarks/op.py`` on a GPU): they are never chosen, only forced.
     ``'export'`` are the same matrix products as plain operators, which any
     runtime has: the choice in a graph that is being exported.
 
@@ -86,9 +87,9 @@ def use_path(path: str) -> Iterator[None]:
     """Force one path, for tests, benchmarks and exporters of one's own.
 
     Args:
-        path (str): ``'fft'``, ``'matmul'``, ``'export'`` or ``'triton'``; the
-            last one runs on CUDA, elsewhere in Triton's interpreter alone
-            (``TRITON_INTERPRET=1``).
+        path (str): ``'fft'``, ``'matmul'``, ``'export'``, ``'triton'`` or
+            ``'triton-whole'``; the last two run on CUDA, elsewhere in
+            Triton's interpreter alone (``TRITON_INTERPRET=1``).
 
     Raises:
         ValueError: If there is no such path.
