@@ -697,7 +697,7 @@ def test_interruption_leaves_nothing_running(fake, number):
     pid = int(started.read_text())
     assert runs(pid)
     process.send_signal(number)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=120)
     assert process.returncode == 1
     assert 'interrupted; run it again' in error
     wait_for(lambda: not runs(pid))

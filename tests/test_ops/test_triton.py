@@ -86,6 +86,12 @@ def test_equals_the_formula(path):
     )
 
 
+needs_new_compiler = pytest.mark.skipif(
+    tuple(map(int, triton.__version__.split('.')[:2])) < (3, 6),
+    reason='older compilers have another interface',
+)
+
+
 def compiled(kernel, constants):
     """Machine code for an H100, which takes none to make."""
     from triton.backends.compiler import GPUTarget
@@ -106,9 +112,7 @@ def compiled(kernel, constants):
 
 
 # The interpreter takes what no compiler would.
-@pytest.mark.skipif(
-    triton.__version__ < '3.6', reason='older compilers have another interface'
-)
+@needs_new_compiler
 @pytest.mark.parametrize('precision', ['ieee', 'tf32x3'])
 def test_one_kernel_compiles_for_a_gpu(precision):
     from mmfft.ops import whole
@@ -124,9 +128,7 @@ def test_one_kernel_compiles_for_a_gpu(precision):
         assert ('mma' in code.asm['ptx']) == (precision != 'ieee')
 
 
-@pytest.mark.skipif(
-    triton.__version__ < '3.6', reason='older compilers have another interface'
-)
+@needs_new_compiler
 def test_fused_kernels_compile_for_a_gpu():
     from mmfft.ops import fused
 
