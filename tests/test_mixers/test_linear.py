@@ -2,7 +2,7 @@
 """The linear layer as a convolution: nothing but its time is another."""
 
 import copy
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
@@ -68,8 +68,13 @@ def test_maps_that_are_not_contiguous():
         torch.testing.assert_close(layer(view), expected)
 
 
+@contextmanager
 def without_onednn():
-    return torch.backends.mkldnn.flags(enabled=False, allow_tf32=None)
+    torch.backends.mkldnn.set_flags(False)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.set_flags(True)
 
 
 @pytest.mark.parametrize(
