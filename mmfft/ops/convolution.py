@@ -75,13 +75,13 @@ def _empty_grads(
 
 @convolution.register_fake
 def _(x, weight, bias, stride, padding, groups):
-    # Where the size of an image is a symbol, that of the features of a strided
-    # convolution becomes a new one: formulas nested over four stages take
-    # minutes to reason about. As everywhere in the compiler, it stands for
-    # sizes from 2 up.
+    # Where the size of an image is a symbol, that of its features becomes a
+    # new one, but for kernels of size 1, which keep it: formulas nested over
+    # four stages take minutes to reason about. As everywhere in the compiler,
+    # it stands for sizes from 2 up.
     sizes = [
         (size + 2 * pad - kernel) // step + 1
-        if isinstance(size, int) or step == 1
+        if isinstance(size, int) or kernel == step == 1
         else torch.library.get_ctx().new_dynamic_size(min=2)
         for size, pad, kernel, step in zip(
             x.shape[2:], padding, weight.shape[2:], stride

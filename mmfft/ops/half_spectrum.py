@@ -7,7 +7,11 @@ from torch import Tensor
 try:
     from torch.fx.experimental.symbolic_shapes import guard_or_false
 except ImportError:  # PyTorch before 2.7: a size that has to be known is
-    guard_or_false = bool
+
+    def guard_or_false(condition):
+        """Not ``bool``, which its compiler does not know for symbols."""
+        return True if condition else False
+
 
 Grid = tuple[int, int]
 
