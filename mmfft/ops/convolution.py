@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .half_spectrum import HAS_FREE_SIZES
+
 
 @torch.library.custom_op('mmfft::convolution', mutates_args=())
 def convolution(
@@ -77,11 +79,12 @@ def _empty_grads(
 def _(x, weight, bias, stride, padding, groups):
     # Where the size of an image is a symbol, that of its features becomes a
     # new one, but for kernels of size 1, which keep it: formulas nested over
-    # four stages take minutes to reason about. As everywhere in the compiler,
-    # it stands for sizes from 2 up.
+    # four stages take long to reason about and need a graph for each stage
+    # whose own grid a size meets. PyTorch before 2.7 has nothing else. As
+    # everywhere in the compiler, the symbol stands for sizes from 2 up.
     sizes = [
         (size + 2 * pad - kernel) // step + 1
-        if isinstance(size, int) or kernel == step == 1
+        if isinstance(size, int) or kernel == step == 1 or not HAS_FREE_SIZES
         else torch.library.get_ctx().new_dynamic_size(min=2)
         for size, pad, kernel, step in zip(
             x.shape[2:], padding, weight.shape[2:], stride

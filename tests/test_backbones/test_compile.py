@@ -10,6 +10,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
+from mmfft.ops.half_spectrum import HAS_FREE_SIZES
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +75,11 @@ def same_step(compiled, model, x):
         close(grads[name], grad, largest if grad.numel() == 1 else None)
 
 
+def more_graphs(sizes):
+    """That sizes may take: none, or before PyTorch 2.7 one each."""
+    return 0 if HAS_FREE_SIZES else len(sizes)
+
+
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     torch.compiler.reset()
@@ -90,9 +96,10 @@ def test_one_graph_for_all_sizes(name):
     )
     same_step(compiled, model, torch.randn(2, 3, 72, 96))
     graphs_at_first = graphs.frame_count
-    for size in [(64, 64), (96, 80), (61, 47)]:
+    sizes = [(64, 64), (96, 80), (61, 47)]
+    for size in sizes:
         same_step(compiled, model, torch.randn(2, 3, *size))
-    assert graphs.frame_count == graphs_at_first
+    assert graphs.frame_count <= graphs_at_first + more_graphs(sizes)
 
 
 def test_generated_code():
@@ -103,9 +110,10 @@ def test_generated_code():
     for size in [(64, 64), (96, 80)]:
         same_step(compiled, model, torch.randn(2, 3, *size))
     graphs_at_second = graphs.frame_count
-    for size in [(61, 47), (80, 112), (64, 64)]:
+    sizes = [(61, 47), (80, 112), (64, 64)]
+    for size in sizes:
         same_step(compiled, model, torch.randn(2, 3, *size))
-    assert graphs.frame_count == graphs_at_second
+    assert graphs.frame_count <= graphs_at_second + more_graphs(sizes)
     model.eval()
     with torch.no_grad():
         for size in [(64, 64), (72, 60)]:
