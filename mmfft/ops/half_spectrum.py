@@ -4,6 +4,7 @@
 import torch
 from torch import Tensor
 
+# Whether a graph may hold sizes of which nothing is known.
 try:
     from torch.fx.experimental.symbolic_shapes import guard_or_false
 

@@ -70,11 +70,12 @@ def test_maps_that_are_not_contiguous():
 
 @contextmanager
 def without_onednn():
+    before = torch.backends.mkldnn.enabled
     torch.backends.mkldnn.set_flags(False)
     try:
         yield
     finally:
-        torch.backends.mkldnn.set_flags(True)
+        torch.backends.mkldnn.set_flags(before)
 
 
 @pytest.mark.parametrize(
