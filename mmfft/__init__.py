@@ -1,9 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
 # ruff: noqa: E402
+from . import mmcv_ops
 from .lines import warn_of_conflicts
 
-# Before the imports that could fail of what it warns of.
+# Before the imports that could fail of what they mend or warn of.
 warn_of_conflicts()
+mmcv_ops.provide()
 
 from . import checkpoints  # mmengine's loading made safe
 from .model_hub import register_models_with_mmpretrain

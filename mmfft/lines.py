@@ -7,14 +7,11 @@ stands here. This module imports neither, so that it can say what is wrong
 where they do not import.
 """
 
-import importlib
 import importlib.util
 import re
 import warnings
 from importlib import metadata
 from pathlib import Path
-
-from .errors import ConfigError
 
 # By module: OneDL's distribution, the original one, others of the same files.
 DISTRIBUTIONS = {
@@ -24,12 +21,6 @@ DISTRIBUTIONS = {
     'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
     'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
 }
-
-# The toolboxes that do not work without mmcv's compiled ops. The original
-# mmseg imports them for a loss; OneDL's does without.
-_NEED_OPS = {'mmdet': ('onedl', 'upstream'), 'mmseg': ('upstream',)}
-
-_BUILD = 'MMCV_WITH_OPS=1 pip install --no-build-isolation'
 
 
 def installed(module: str) -> dict[str, metadata.Distribution]:
@@ -75,7 +66,7 @@ def conflicts() -> list[str]:
         messages.append(
             f'{pairs} are installed together and have overwritten each '
             "other's files. Keep one line of OpenMMLab: "
-            f'pip uninstall -y {every} && {_BUILD} {first} (or {second})'
+            f'pip uninstall -y {every} && pip install {first} (or {second})'
         )
     if found['mmcv']:
         name, mmcv = next(iter(found['mmcv'].items()))
@@ -109,7 +100,7 @@ def _refusals(module: str, mmcv: str, version: str) -> list[str]:
         return []
     return [
         f'{module} refuses {mmcv} {version} and asks for >={low},<{high}: '
-        f"{_BUILD} '{mmcv}>={low},<{high}'"
+        f"pip install '{mmcv}>={low},<{high}'"
     ]
 
 
@@ -117,29 +108,3 @@ def warn_of_conflicts() -> None:
     """Warn of each of :func:`conflicts`."""
     for message in conflicts():
         warnings.warn(message, stacklevel=2)
-
-
-def check_compiled_ops(scope: str | None) -> None:
-    """See that mmcv has the compiled ops that a toolbox does not do without.
-
-    Args:
-        scope (str, optional): ``default_scope`` of a config.
-
-    Raises:
-        ConfigError: If they are missing or do not fit the installed PyTorch.
-    """
-    mmcv = installed('mmcv')
-    if not mmcv or installed_line() not in _NEED_OPS.get(scope, ()):
-        return
-    try:
-        importlib.import_module('mmcv._ext')
-    except ImportError as error:
-        name, distribution = next(iter(mmcv.items()))
-        build = f'{_BUILD} --no-cache-dir --force-reinstall --no-deps'
-        if name == 'mmcv-lite':  # never has any
-            build, name = f'pip uninstall -y mmcv-lite && {build}', 'mmcv'
-        raise ConfigError(
-            f'{scope} needs the compiled ops of mmcv, which do not load '
-            f"({error}). With PyTorch installed: pip install 'setuptools<81' "
-            f'wheel ninja psutil && {build} {name}=={distribution.version}'
-        ) from error

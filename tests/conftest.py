@@ -1,4 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import importlib
 import os
 import runpy
 import subprocess
@@ -160,3 +161,39 @@ def small_data(toolbox, folder):
             f'{split}_evaluator.ann_file={truth}' for split in ('val', 'test')
         ]
     return options
+
+
+class Site:
+    """A folder with made-up distributions and modules."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def install(self, name, version='1.0'):
+        info = self.folder / f'{name.replace("-", "_")}-{version}.dist-info'
+        info.mkdir()
+        (info / 'METADATA').write_text(
+            f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n'
+        )
+
+    def module(self, name, text="__all__ = ['__version__']\n"):
+        (self.folder / name).mkdir()
+        (self.folder / name / '__init__.py').write_text(text)
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """The only place where packages are looked for."""
+    from mmfft.lines import DISTRIBUTIONS
+
+    def openmmlab():
+        return [m for m in sys.modules if m.split('.')[0] in DISTRIBUTIONS]
+
+    for module in openmmlab():
+        monkeypatch.delitem(sys.modules, module)
+    others = [p for p in sys.path if 'site-packages' not in p]
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *others])
+    importlib.invalidate_caches()
+    yield Site(tmp_path)
+    for module in openmmlab():
+        del sys.modules[module]

@@ -20,8 +20,9 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+from ..collect_env import mmfft_env
 from ..errors import ConfigError
-from ..lines import check_compiled_ops
+from ..mmcv_ops import check_ops
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -105,7 +106,7 @@ def load_config(
     cfg = Config.fromfile(path)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
-    check_compiled_ops(cfg.get('default_scope'))
+    check_ops(cfg.get('default_scope'))
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
     cfg.custom_hooks = [
@@ -161,8 +162,12 @@ def build_runner(cfg: Config) -> Runner:
             )
         _connect_without_gpus(cfg)
     if 'runner_type' in cfg:
-        return RUNNERS.build(cfg)
-    return Runner.from_cfg(cfg)
+        runner = RUNNERS.build(cfg)
+    else:
+        runner = Runner.from_cfg(cfg)
+    report = ''.join(f'\n    {k}: {v}' for k, v in mmfft_env().items())
+    runner.logger.info(f'mmfft environment:{report}\n')
+    return runner
 
 
 def _has_gpu() -> bool:

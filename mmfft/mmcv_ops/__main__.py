@@ -1,0 +1,38 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Choose the operators of mmcv: compiled, or the light ones of torchvision."""
+
+import argparse
+import sys
+
+from ..errors import ConfigError
+from . import describe
+from .install import compile_ops, install_light_ops
+
+
+def main() -> None:
+    """Parse the command line and follow it."""
+    parser = argparse.ArgumentParser(
+        prog='python -m mmfft.mmcv_ops', description=__doc__
+    )
+    parser.add_argument(
+        'action',
+        nargs='?',
+        choices=['show', 'light', 'compile'],
+        default='show',
+        help='show which ones are in use (default); let every program find '
+        'the light ones, deleting compiled ones; or compile those of the '
+        'installed mmcv for the installed PyTorch',
+    )
+    action = parser.parse_args().action
+    try:
+        if action == 'light':
+            install_light_ops()
+        elif action == 'compile':
+            compile_ops()
+    except ConfigError as error:
+        sys.exit(f'{parser.prog}: error: {error}')
+    print(f'mmcv ops: {describe()}')
+
+
+if __name__ == '__main__':
+    main()

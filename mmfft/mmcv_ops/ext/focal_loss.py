@@ -1,0 +1,142 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Focal losses, for which mmcv has kernels for GPUs only.
+
+`Focal Loss for Dense Object Detection <https://arxiv.org/abs/1708.02002>`_,
+equations 4 and 5. As in mmcv, a logarithm is taken of the smallest normal
+float32 at least.
+"""
+
+import torch
+from torch import Tensor
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+def sigmoid_focal_loss_forward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """The loss of each class by itself.
+
+    Args:
+        input (Tensor): Logits, of shape ``(N, C)``.
+        target (Tensor): Class of each row, of shape ``(N,)``; one that is not
+            in ``[0, C)`` is the background.
+        weight (Tensor): Weight of each class, of shape ``(C,)`` or ``(0,)``.
+        output (Tensor): Takes the losses, of shape ``(N, C)``.
+        gamma (float): Exponent that plays down what is easy.
+        alpha (float): Weight of the class itself against all others.
+    """
+    _, share, right, wrong = _of_classes(input, target, weight, alpha)
+    log = right.clamp(min=_TINY).log()
+    output.copy_(-share * wrong.pow(gamma) * log)
+
+
+def sigmoid_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """The derivative of each loss by its own logit.
+
+    Args:
+        input (Tensor): As forward.
+        target (Tensor): As forward.
+        weight (Tensor): As forward.
+        grad_input (Tensor): Takes the derivatives, of shape ``(N, C)``.
+        gamma (float): As forward.
+        alpha (float): As forward.
+    """
+    sign, share, right, wrong = _of_classes(input, target, weight, alpha)
+    log = right.clamp(min=_TINY).log()
+    by_logit = wrong - gamma * right * log
+    grad_input.copy_(-sign * share * wrong.pow(gamma) * by_logit)
+
+
+def _of_classes(input, target, weight, alpha):
+    """Sign of each logit, its factor, probabilities of right and wrong."""
+    classes = torch.arange(input.size(1), device=input.device)
+    is_class = target[:, None] == classes
+    sign = torch.where(is_class, 1, -1).to(input.dtype)
+    share = torch.where(is_class, alpha, 1 - alpha).to(input.dtype)
+    if weight.numel():
+        share = share * _weight_of_rows(weight, target)[:, None]
+    return sign, share, (sign * input).sigmoid(), (-sign * input).sigmoid()
+
+
+def softmax_focal_loss_forward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    output: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """The loss of each row.
+
+    Args:
+        input (Tensor): Probabilities, of shape ``(N, C)``.
+        target (Tensor): Class of each row, of shape ``(N,)``; a negative one
+            has no loss.
+        weight (Tensor): Weight of each class, of shape ``(C,)`` or ``(0,)``.
+        output (Tensor): Takes the losses, of shape ``(N,)``.
+        gamma (float): Exponent that plays down what is easy.
+        alpha (float): Factor of the whole loss.
+    """
+    share, right = _of_targets(input, target, weight, alpha)
+    loss = -share * (1 - right).pow(gamma) * right.clamp(min=_TINY).log()
+    output.copy_(loss)
+
+
+def softmax_focal_loss_backward(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    buff: Tensor,
+    grad_input: Tensor,
+    gamma: float,
+    alpha: float,
+) -> None:
+    """The derivative of each loss by the logits of its row.
+
+    Args:
+        input (Tensor): Probabilities, as forward.
+        target (Tensor): As forward.
+        weight (Tensor): As forward.
+        buff (Tensor): Takes the derivative by the logarithm of the target's
+            probability, of shape ``(N,)``.
+        grad_input (Tensor): Takes the derivatives, of shape ``(N, C)``.
+        gamma (float): As forward.
+        alpha (float): As forward.
+    """
+    share, right = _of_targets(input, target, weight, alpha)
+    wrong, log = 1 - right, right.clamp(min=_TINY).log()
+    by_log = gamma * wrong.pow(gamma - 1) * right * log - wrong.pow(gamma)
+    buff.copy_(share * by_log)
+    classes = torch.arange(input.size(1), device=input.device)
+    is_class = target[:, None] == classes
+    grad_input.copy_(buff[:, None] * (is_class.to(input.dtype) - input))
+
+
+def _of_targets(input, target, weight, alpha):
+    """Factor of each row, and probability of its target."""
+    right = input.gather(1, target.clamp(min=0)[:, None])[:, 0]
+    share = alpha * (target >= 0).to(input.dtype)
+    if weight.numel():
+        share = share * _weight_of_rows(weight, target)
+    return share, right
+
+
+def _weight_of_rows(weight, target):
+    """The weight of each row's class, 1 for the background."""
+    known = (target >= 0) & (target < len(weight))
+    return torch.where(
+        known, weight[target * known], torch.ones_like(weight[:1])
+    )
