@@ -17,6 +17,7 @@ from mmfft.analysis.predictor import Predictor
 from mmfft.engine import load_config, print_config_errors
 from mmfft.errors import ConfigError
 
+# The checkout, or `mmfft/.mim` of an installed package.
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = dict(
     cls=('classify a digit', 'cdfformer-nano_1xb64-8e_digit-crops'),
@@ -169,8 +170,9 @@ def main():
             models = {Path(args.config).stem: own, **models}
         if not models:
             raise ConfigError(
-                f'no trained model in {args.work_dir!r}: run `make demo`, or '
-                'give --config and --checkpoint'
+                f'no trained model in {args.work_dir!r}: train one with '
+                '`make demo` or tools/demo.py, or give --config and '
+                '--checkpoint'
             )
     page = build_page(models, sample_images(Path(args.data)))
     page.launch(

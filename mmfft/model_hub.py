@@ -10,7 +10,8 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from importlib.abc import MetaPathFinder
-from pathlib import Path
+
+from .config_names import mim_folder
 
 _HUB = 'mmpretrain.apis.model'
 
@@ -23,15 +24,13 @@ def register_models() -> None:
     """
     from mmpretrain.apis.model import ModelHub
 
-    package = Path(__file__).resolve().parent
-    for folder in (package / '.mim', package.parent):
-        index = folder / 'model-index.yml'
-        if index.is_file():
-            break
-    else:
+    folder = mim_folder()
+    if folder is None:
         return
     known = set(ModelHub._models_dict)
-    ModelHub.register_model_index(index, config_prefix=folder)
+    ModelHub.register_model_index(
+        folder / 'model-index.yml', config_prefix=folder
+    )
     # It could not build the detectors and segmentors of the index.
     for name in set(ModelHub._models_dict) - known:
         results = ModelHub._models_dict[name].results

@@ -1,19 +1,26 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The configs in the README train, each in a new folder."""
+"""All code of the README runs as it stands there, each in a new folder."""
 
+import ast
 import json
 import re
-from importlib.util import find_spec
-from pathlib import Path
+import shlex
 
 import pytest
+import torch
 from conftest import ROOT
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from published_records import published_state_dict
 
 README = (ROOT / 'README.md').read_text()
 CONFIGS = dict(
     re.findall(r'`(my_[\w-]+\.py)`.*?```python\n(.*?)```', README, re.S)
 )
+SNIPPETS = re.findall(r'```python\n(.*?)```', README, re.S)
+OTHERS = [text for text in SNIPPETS if text not in CONFIGS.values()]
+BASH = re.findall(r'```(?:bash|shell)\n(.*?)```', README, re.S)
 # What makes each of them one quick step on a few pictures of DigitScenes.
 SMALL = dict(
     mmdet="""
@@ -58,15 +65,24 @@ train_dataloader = dict(
 
 
 def toolbox_of(text):
-    return next(
-        toolbox
-        for toolbox, base in [
-            ('mmdet', 'mmdet::'),
-            ('mmpretrain', 'mmpretrain::'),
-            ('mmseg', 'mmsegmentation/'),
-        ]
-        if base in text
-    )
+    return re.match(r"_base_ = '(\w+)::", text)[1]
+
+
+def snippet(word):
+    (text,) = (text for text in OTHERS if word in text)
+    return text
+
+
+def run_snippet(text):
+    """Run it; returns its names and what each line that is no more gives."""
+    names, values = {}, []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Expr):
+            code = compile(ast.Expression(node.value), 'README', 'eval')
+            values.append(eval(code, names))
+        else:
+            exec(compile(ast.Module([node], []), 'README', 'exec'), names)
+    return names, values
 
 
 def test_there_is_one_for_each_toolbox():
@@ -95,9 +111,6 @@ def write_as_coco(scenes):
 def test_a_config_of_the_readme_trains(name, tmp_path, digit_scenes, run_tool):
     text = CONFIGS[name]
     toolbox = toolbox_of(text)
-    # The reader's checkout of mmsegmentation: its configs are in the wheel.
-    package = Path(find_spec('mmseg').origin).parent
-    (tmp_path / 'mmsegmentation').symlink_to(package / '.mim')
     (tmp_path / name).write_text(text)
     root = digit_scenes
     if toolbox != 'mmpretrain':
@@ -123,12 +136,116 @@ def test_the_arch_table_is_true():
         assert '...' in archs or set(named) == set(zoo)
 
 
-def test_commands_of_the_readme_exist(run_tool, tmp_path):
-    for tool in ('train.py', 'test.py'):
-        text = run_tool(tool, '--help', cwd=tmp_path).stdout
-        usage = README.split(f'python tools/{tool}')[1].split('python')[0]
-        for flag in re.findall(r'--[a-z-]+', usage.split('```')[0]):
-            assert flag in text, (tool, flag)
+def test_the_recipe_of_ours_that_is_named(tmp_path):
+    (base,) = re.findall(r"`(_base_ = 'mmfft::.*?')`", README)
+    (tmp_path / 'x.py').write_text(base)
+    cfg = Config.fromfile(tmp_path / 'x.py')
+    assert cfg.model.backbone.type == 'mmfft.CDFFormer'
+
+
+# ---------------------------------------------------------- other snippets
+
+
+def test_no_other_snippet_is_left_out():
+    words = ('init_cfg = ', 'timm.create', 'list_models', 'optim_wrapper = ')
+    assert sorted(map(snippet, words)) == sorted(OTHERS)
+
+
+def test_a_published_file_in_init_cfg(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = published_state_dict('dfformer_s18')
+    torch.save(weights, 'dfformer_s18.pth')
+    names, _ = run_snippet(snippet('init_cfg = '))
+    model = MODELS.build(
+        dict(type='mmfft.DFFormer', arch='s18', init_cfg=names['init_cfg'])
+    )
+    model.init_weights()
+    of_stem = model.downsample_layers[0].conv.weight
+    assert any(torch.equal(of_stem, w) for w in weights.values())
+
+
+def test_timm(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = published_state_dict('gfnet-ti')
+    torch.save(weights, 'gfnet-ti.pth')
+    names, _ = run_snippet(snippet('timm.create'))
+    features = names['backbone'](torch.randn(1, 3, 64, 64))
+    assert [f.shape[2] for f in features] == [16, 8, 4, 2]
+    model = names['model']
+    assert model.num_classes == 10
+    of_stem = model.backbone.patch_embed.proj.weight
+    assert any(torch.equal(of_stem, w) for w in weights.values())
+
+
+def test_names_of_mmpretrain(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, (listed, model) = run_snippet(snippet('list_models'))
+    assert 'cdfformer-s18_3rdparty_in1k' in listed
+    assert type(model.backbone).__name__ == 'CDFFormer'
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_layer_wise_decay_in_any_toolbox(name, tmp_path):
+    (tmp_path / name).write_text(CONFIGS[name])
+    cfg = Config.fromfile(tmp_path / name)
+    init_default_scope(cfg.default_scope)
+    names, _ = run_snippet(snippet('optim_wrapper = '))
+    wrapper = names['optim_wrapper']
+    optimizer = build_optim_wrapper(MODELS.build(cfg.model), wrapper)
+    rates = {group['lr'] for group in optimizer.param_groups}
+    # A rate a depth.
+    assert len(rates) > 10
+    assert max(rates) == pytest.approx(wrapper['optimizer']['lr'])
+
+
+# ---------------------------------------------------------------- commands
+
+
+def commands():
+    for block in BASH:
+        for line in re.sub(r'\n +', ' ', block).splitlines():
+            for command in line.partition(' #')[0].split('&&'):
+                yield command.strip()
+
+
+PYTHON = [c for c in commands() if c.startswith('python ')]
+# Flags of its own are named by the README; the rest are placeholders.
+FLAGS = {
+    tool: re.findall(r'--[a-z][a-z-]*', command)
+    for command in PYTHON
+    for tool in re.findall(r'^python tools/(\S+)', command)
+}
+
+
+def test_the_tools_of_the_commands_are_looked_at():
+    assert {'train.py', 'test.py', 'misc/check_dataset.py'} <= set(FLAGS)
+    assert len(FLAGS) >= 8
+
+
+@pytest.mark.parametrize('tool', FLAGS)
+def test_a_tool_has_the_flags_of_its_command(
+    tool, call_tool, tmp_path, capsys
+):
+    with pytest.raises(SystemExit) as e:
+        call_tool(tool, '--help', cwd=tmp_path)
+    assert e.value.code == 0
+    known = re.findall(r'--[a-z][a-z-]*', capsys.readouterr().out)
+    assert set(FLAGS[tool]) <= set(known)
+
+
+def test_other_commands():
+    makefile = ROOT.joinpath('Makefile').read_text()
+    for command in commands():
+        words = shlex.split(command)
+        if 'make' in words:
+            rest = words[words.index('make') + 1 :]
+            for target in [word for word in rest if '=' not in word]:
+                assert f'\n{target}:' in makefile, command
+        for path in re.findall(r'\b((?:tools|demo|scripts)/\S+)', command):
+            assert (ROOT / path).is_file(), command
+        for extra in re.findall(r'\[([\w,]+)\]"', command):
+            for name in extra.split(','):
+                assert (ROOT / 'requirements' / f'{name}.txt').is_file()
 
 
 def test_demo_configs_parse():

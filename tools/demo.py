@@ -23,25 +23,39 @@ from mmfft.analysis.demo_report import (
 )
 from mmfft.datasets.digit_scenes import CLASSES
 
+# The checkout, or `mmfft/.mim` of an installed package. Data and results stay
+# below the current folder.
+ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/digit_scenes')
 WORK_DIR = Path('work_dirs/demo')
 CONFIGS = dict(
-    cls='configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py',
-    det='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
-    seg='configs/demo/cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
+    cls='cdfformer-nano_1xb64-8e_digit-crops.py',
+    det='mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
+    seg='cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
 )
 
 
-def run(*command):
-    print(f'\n$ python {shlex.join(map(str, command))}', flush=True)
-    result = subprocess.run([sys.executable, *map(str, command)])
+def from_here(path):
+    """A path below ROOT, short where the current folder is above it."""
+    path, here = ROOT / path, Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def config_of(part):
+    return from_here(Path('configs', 'demo', CONFIGS[part]))
+
+
+def run(tool, *arguments):
+    command = [str(one) for one in (from_here(tool), *arguments)]
+    print(f'\n$ python {shlex.join(command)}', flush=True)
+    result = subprocess.run([sys.executable, *command])
     if result.returncode:
         sys.exit(result.returncode)
 
 
 def run_part(part):
     start = time.time()
-    work_dir, config = WORK_DIR / part, CONFIGS[part]
+    work_dir, config = WORK_DIR / part, config_of(part)
     run('tools/train.py', config, '--work-dir', work_dir)
     checkpoint = (work_dir / 'last_checkpoint').read_text().strip()
     out = [work_dir / 'metrics.json']
@@ -91,7 +105,7 @@ def main():
     run('tools/dataset_converters/digit_scenes.py')
     if part in ('det', 'seg'):
         # The checkpoint of the first part that this one starts from.
-        start = Path(Config.fromfile(CONFIGS[part]).checkpoint)
+        start = Path(Config.fromfile(config_of(part)).checkpoint)
         if not start.is_file():
             run_part('cls')
     for one in CONFIGS if part == 'all' else [part]:

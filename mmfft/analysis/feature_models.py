@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .. import timm_models  # noqa: F401 - registers ours
 from ..backbones.base import FourierBackbone
 from ..checkpoints.loading import unwrap
+from ..config_names import config_file
 from ..errors import ConfigError
 
 # How a command line names a model, for its help.
@@ -65,9 +66,10 @@ def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
 def _backbone_of_config(
     path: str, checkpoint: str, img_size: int | None
 ) -> nn.Module:
-    if not Path(path).is_file():
+    file = config_file(path)
+    if not file.is_file():
         raise ConfigError(f'config {path!r} does not exist')
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(file)
     init_default_scope(cfg.get('default_scope', 'mmengine'))
     options = cfg.model.backbone.copy()
     options.pop('init_cfg', None)  # would load weights of its own

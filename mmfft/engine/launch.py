@@ -21,6 +21,7 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from ..collect_env import mmfft_env
+from ..config_names import config_file, with_our_tools
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 
@@ -35,7 +36,9 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         argparse.ArgumentParser: To be given the command's own arguments.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file path')
+    parser.add_argument(
+        'config', help='config file path, or mmfft::NAME for one of ours'
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -82,7 +85,7 @@ def load_config(
     """Read a config and settle what every command line settles.
 
     Args:
-        path (str): Config file.
+        path (str): Config file, or ``'mmfft::'`` and the name of one of ours.
         work_dir (str, optional): Where logs and checkpoints go. Defaults to
             the config's own, or ``work_dirs/<name of the config>``.
         cfg_options (dict, optional): Overrides as of ``--cfg-options``.
@@ -95,7 +98,7 @@ def load_config(
         ConfigError: If the file does not exist, the launcher did not launch
             this process, or mmcv lacks the ops that the toolbox needs.
     """
-    file = Path(path)
+    file = config_file(path)
     if not file.is_file():
         raise ConfigError(f'config {path!r} does not exist{_close_to(file)}')
     if launcher == 'pytorch' and 'RANK' not in os.environ:
@@ -103,7 +106,7 @@ def load_config(
             "--launcher 'pytorch' is for processes that torchrun starts: use "
             'tools/dist_train.sh or tools/dist_test.sh'
         )
-    cfg = Config.fromfile(path)
+    cfg = Config.fromfile(file)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
     check_ops(cfg.get('default_scope'))
@@ -235,7 +238,7 @@ def check_data(cfg: Config, *splits: str) -> None:
                 hint = cfg.get('data_preparation')
                 raise ConfigError(
                     f'{key} of {split}_dataloader does not exist: {path!r}'
-                    + (f'; to make it: {hint}' if hint else '')
+                    + (f'; to make it: {with_our_tools(hint)}' if hint else '')
                 )
 
 

@@ -1,6 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import json
+import logging
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
@@ -15,6 +17,7 @@ from mmfft.engine import (
     print_config_errors,
 )
 from mmfft.errors import ConfigError
+from mmfft.mmcv_ops import describe
 
 
 @pytest.fixture
@@ -154,7 +157,8 @@ def connected(monkeypatch):
         lambda backend, timeout: calls.append((backend, timeout)),
     )
     monkeypatch.setattr(
-        'mmengine.runner.Runner.from_cfg', lambda cfg: 'runner'
+        'mmengine.runner.Runner.from_cfg',
+        lambda cfg: SimpleNamespace(logger=logging.getLogger('runner')),
     )
     return calls
 
@@ -172,7 +176,7 @@ def test_processes_without_a_gpu_talk_over_gloo(no_gpu, connected, capsys):
         necks=[dict(norm_cfg=dict(norm)), dict(norm_cfg=dict(type='GN'))],
     )
     cfg = launched(model=model)
-    assert build_runner(cfg) == 'runner'
+    build_runner(cfg)
     assert connected == [('gloo', None)]
     assert cfg.model_wrapper_cfg.device_ids is None
     assert not cfg.model_wrapper_cfg.find_unused_parameters
@@ -185,9 +189,12 @@ def test_processes_without_a_gpu_talk_over_gloo(no_gpu, connected, capsys):
     assert capsys.readouterr().out == ''
 
 
-def test_mmengine_connects_processes_with_gpus(gpu, connected):
+def test_mmengine_connects_processes_with_gpus(gpu, connected, caplog):
     cfg = launched(model=dict(norm_cfg=dict(type='SyncBN')))
-    assert build_runner(cfg) == 'runner'
+    with caplog.at_level(logging.INFO):
+        assert build_runner(cfg).logger.name == 'runner'
+    # Every run says what it runs with.
+    assert f'mmcv ops: {describe()}' in caplog.text
     assert connected == [] and 'model_wrapper_cfg' not in cfg
     assert cfg.model.norm_cfg.type == 'SyncBN'
 
