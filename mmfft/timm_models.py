@@ -14,15 +14,18 @@ trained there loads here.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mmengine.model import initialize
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d
 from timm.models import (
+    PretrainedCfg,
     build_model_with_cfg,
     generate_default_cfgs,
     register_model,
     register_notrace_module,
+    resolve_pretrained_cfg,
 )
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
@@ -444,6 +447,25 @@ default_cfgs = generate_default_cfgs(
 )
 
 
+def _check_weights(variant: str, cfg: PretrainedCfg) -> None:
+    """See that there is what timm is about to load; it says little if not."""
+    # A state dict as it is, and a folder, which timm checks.
+    if cfg.state_dict or cfg.source == 'local-dir':
+        return
+    if cfg.file and not Path(cfg.file).is_file():
+        raise ConfigError(
+            f'pretrained=True for {variant!r}: file {str(cfg.file)!r} does '
+            'not exist'
+        )
+    if not (cfg.file or cfg.url or cfg.hf_hub_id):
+        raise ConfigError(
+            f'pretrained=True for {variant!r}: no address of its weights is '
+            f'known (its authors are at {cfg.origin_url}); give a file with '
+            "pretrained_cfg_overlay=dict(file='...'), or take "
+            'pretrained=False'
+        )
+
+
 def _create(variant: str, pretrained: bool, **kwargs) -> nn.Module:
     backbone, arch, options = _VARIANTS[variant]
     if kwargs.get('feature_cls', 'getter') != 'getter':
@@ -451,6 +473,10 @@ def _create(variant: str, pretrained: bool, **kwargs) -> nn.Module:
             f"feature_cls must be 'getter', got {kwargs['feature_cls']!r}: "
             'features come from forward_intermediates()'
         )
+    if pretrained:
+        given = ('pretrained_cfg', 'pretrained_cfg_overlay')
+        cfg = resolve_pretrained_cfg(variant, *map(kwargs.get, given))
+        _check_weights(variant, cfg)
     default = 3 if backbone is GFNet else (0, 1, 2, 3)
     # A Runner's checkpoint holds its training log beside the weights.
     register_allowed_globals()

@@ -2,6 +2,7 @@
 """What timm's own tests ask of a model, over all of ours."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import timm
@@ -414,8 +415,31 @@ def test_wrong_checkpoint_is_named(tmp_path):
             pretrained=True,
             pretrained_cfg_overlay=published_file(tmp_path, 'cdfformer_s18'),
         )
-    with pytest.raises(RuntimeError, match='No pretrained weights exist'):
-        timm.create_model('gfnet_ti', pretrained=True)
+
+
+def test_weights_that_are_not_there(tmp_path):
+    missing = str(tmp_path / 'missing.pth')
+    for overlay in (dict(file=missing), dict(file=Path(missing))):
+        with pytest.raises(ConfigError) as e:
+            timm.create_model(
+                'gfnet_ti', pretrained=True, pretrained_cfg_overlay=overlay
+            )
+        assert f'file {missing!r} does not exist' in str(e.value)
+    # Before the address that the variant has.
+    with pytest.raises(ConfigError, match='does not exist'):
+        timm.create_model(
+            'cdfformer_s18',
+            pretrained=True,
+            pretrained_cfg_overlay=dict(file=missing),
+        )
+    for given in ({}, dict(pretrained_cfg_overlay=dict(crop_pct=1.0))):
+        with pytest.raises(ConfigError) as e:
+            timm.create_model('gfnet_ti', pretrained=True, **given)
+        assert "pretrained_cfg_overlay=dict(file='...')" in str(e.value)
+        assert 'raoyongming/GFNet' in str(e.value)
+    timm.create_model(
+        'gfnet_ti', pretrained_cfg_overlay=dict(file=missing), img_size=SIZE
+    )
 
 
 def test_arguments_reach_the_model():
