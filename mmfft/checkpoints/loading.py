@@ -34,6 +34,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch.hub import tqdm
 
 from ..errors import ConfigError
+from .pickles import numpy_functions
 from .published import convert_published, is_published
 from .zoo import file_of, url_of
 
@@ -72,11 +73,9 @@ def allowed_globals() -> tuple:
     Returns:
         tuple: For ``torch.serialization.add_safe_globals``.
     """
-    multiarray = np._core.multiarray
     numpy_globals = [
-        _named(function, f'numpy.{core}.multiarray.{function.__name__}')
-        for function in (multiarray._reconstruct, multiarray.scalar)
-        for core in ('core', '_core')
+        _named(function, '.'.join(path))
+        for path, function in numpy_functions().items()
     ]
     dtypes = (np.float32, np.float64, np.int32, np.int64, np.uint32, np.bool_)
     return (

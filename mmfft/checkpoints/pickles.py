@@ -5,6 +5,7 @@ import codecs
 import io
 import pickle
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,25 @@ import torch
 
 from ..errors import ConfigError
 
-_multiarray = np._core.multiarray
+
+def numpy_functions() -> dict[tuple[str, str], Callable]:
+    """What pickles call to make arrays and scalars of NumPy.
+
+    They are asked of NumPy's own pickling: where the module of these
+    functions is, ``numpy.core`` or ``numpy._core``, changed with NumPy 2. A
+    pickle of either may be read with either.
+
+    Returns:
+        dict[tuple[str, str], Callable]: By module and name as in a pickle.
+    """
+    functions = [one.__reduce__()[0] for one in (np.empty(0), np.float64(0))]
+    return {
+        (f'numpy.{core}.multiarray', function.__name__): function
+        for function in functions
+        for core in ('core', '_core')
+    }
+
+
 _ALLOWED = {
     # Bytes, in the protocol that mmengine writes.
     ('_codecs', 'encode'): codecs.encode,
@@ -20,11 +39,7 @@ _ALLOWED = {
     ('numpy', 'dtype'): np.dtype,
     ('numpy', 'ndarray'): np.ndarray,
     ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
-    **{
-        (f'numpy.{core}.multiarray', name): getattr(_multiarray, name)
-        for core in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    },
+    **numpy_functions(),
 }
 
 

@@ -10,7 +10,9 @@ import functools
 import hashlib
 import os
 import pickle
+import re
 import threading
+import zipfile
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from types import SimpleNamespace
 
@@ -411,6 +413,38 @@ def test_predictions_come_back(tmp_path):
     assert torch.equal(found['labels'], made['labels'])
     assert np.array_equal(found['bboxes'], made['bboxes'])
     assert found['masks'] == made['masks']
+
+
+@pytest.mark.parametrize('core', ['core', '_core'], ids=['numpy1', 'numpy2'])
+def test_arrays_of_another_numpy_come_back(core, tmp_path):
+    """NumPy 2 moved what its pickles call; either version reads both."""
+    data = dict(bboxes=np.arange(6.0).reshape(2, 3), score=np.float64(0.5))
+
+    def as_of(pickled):
+        return re.sub(
+            rb'numpy\._?core\.', b'numpy.%s.' % core.encode(), pickled
+        )
+
+    path = tmp_path / 'predictions.pkl'
+    path.write_bytes(as_of(pickle.dumps([data], protocol=2)))
+    (read,) = load_predictions(str(path))
+    assert np.array_equal(read['bboxes'], data['bboxes'])
+    assert read['score'] == 0.5
+
+    torch.save(data, tmp_path / 'saved.pth')
+    path = tmp_path / 'checkpoint.pth'
+    with (
+        zipfile.ZipFile(tmp_path / 'saved.pth') as saved,
+        zipfile.ZipFile(path, 'w') as written,
+    ):
+        for name in saved.namelist():
+            written.writestr(name, as_of(saved.read(name)))
+    for read in (
+        CheckpointLoader.load_checkpoint(str(path)),
+        torch.load(path, weights_only=True),
+    ):
+        assert np.array_equal(read['bboxes'], data['bboxes'])
+        assert read['score'] == 0.5
 
 
 @pytest.mark.parametrize('content', [b'', b'hello', b'\x80\x04]', b'\x80'])
