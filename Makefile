@@ -2,6 +2,9 @@
 #   LINE=upstream       the original OpenMMLab instead of OneDL's (default:
 #                       onedl), for each of these targets
 #   PYTHON=python3.12   the Python that makes the environment
+#   OPS=compiled        mmcv's own operators instead of torchvision's (light)
+#   TORCH_INDEX=URL     a package index to take PyTorch from, such as the one of
+#                       its CPU builds
 #   VENV=path           where the environment stands
 #   PYTEST_WORKERS=2    processes that test, of one thread each
 #   PYTEST_ARGS=...     more arguments for pytest, such as `-m "not slow"`
@@ -16,14 +19,17 @@ RUN := "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-cls demo-det demo-seg data test fuzz lint format \
-	clean distclean app test-app install-upstream test-upstream
+	clean distclean app test-app install-upstream test-upstream test-compiled \
+	lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 
 install: ## Make the environment (.venv), once; afterwards a quick check
-	@LINE="$(LINE)" PYTHON="$(PYTHON)" VENV="$(VENV)" bash scripts/install.sh
+	@LINE="$(LINE)" PYTHON="$(PYTHON)" VENV="$(VENV)" OPS="$(OPS)" \
+		TORCH_INDEX="$(TORCH_INDEX)" INSTALLER="$(or $(INSTALLER),uv)" \
+		bash scripts/install.sh
 
 install-upstream: ## The same with the original OpenMMLab (.venv-upstream)
 	@$(MAKE) --no-print-directory install LINE=upstream
@@ -43,7 +49,7 @@ demo-seg: install ## The semantic segmentation part of the demo
 data: install ## Write the embedded data set to data/
 	$(RUN) tools/dataset_converters/digit_scenes.py
 
-app: ## Show the demo's models in the browser (needs the extra app)
+app: install ## Show the demo's models in the browser (needs the extra app)
 	$(RUN) demo/app.py
 
 test: lint ## Lint, then run the tests
@@ -56,7 +62,10 @@ fuzz: install ## Thousands of random cases for the op and the backbones
 test-upstream: ## Lint and test with the original OpenMMLab
 	@$(MAKE) --no-print-directory test LINE=upstream
 
-test-app: ## Test that page in a headless Chromium
+test-compiled: ## Test with compiled ops of mmcv (.venv-compiled)
+	@$(MAKE) --no-print-directory test OPS=compiled VENV=.venv-compiled
+
+test-app: install ## Test that page in a headless Chromium
 	$(RUN) -m pytest tests/browser_app.py
 
 lint: install ## Check style and likely bugs
@@ -67,10 +76,24 @@ format: install ## Rewrite the code in the style that lint asks for
 	$(RUN) -m ruff check --fix-only .
 	$(RUN) -m ruff format .
 
+lock: install ## Choose the newest versions anew for requirements/lock
+	for line in onedl upstream; do \
+		$(VENV)/bin/uv pip compile --quiet --universal --upgrade \
+			--python-version 3.10 --no-annotate \
+			--custom-compile-command 'make lock' \
+			--build-constraints requirements/build.txt \
+			--constraints requirements/tested.txt \
+			requirements/core.txt requirements/$$line.txt \
+			requirements/build.txt requirements/tests.txt \
+			requirements/export.txt requirements/demo.txt \
+			requirements/vis.txt -o requirements/lock/$$line.txt \
+			|| exit; \
+	done
+
 clean: ## Delete build leftovers and caches; .venv and data/ stay
 	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
 	find . \( -path ./.git -o -path "./.venv*" -o -path ./data \) -prune -o \
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## Delete what clean deletes, environments and data/ too
-	rm -rf .venv .venv-upstream data mmfft.egg-info mmfft/.mim
+	rm -rf .venv .venv-upstream .venv-compiled data mmfft.egg-info mmfft/.mim

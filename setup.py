@@ -10,7 +10,13 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 
 # What MIM and the toolboxes look for in `mmfft/.mim`.
-MIM_NAMES = ('configs', 'tools', 'model-index.yml', 'dataset-index.yml')
+MIM_NAMES = (
+    'configs',
+    'demo',
+    'tools',
+    'model-index.yml',
+    'dataset-index.yml',
+)
 
 
 def read_version():
@@ -24,10 +30,16 @@ def read_readme():
 
 
 def read_requirements(name):
-    """The requirements in a file, without comments and blank lines."""
-    lines = (ROOT / name).read_text(encoding='utf-8').splitlines()
-    lines = [line.split('#')[0].strip() for line in lines]
-    return [line for line in lines if line]
+    """The requirements in a file and in those that it names with ``-r``."""
+    file = ROOT / name
+    lines = file.read_text(encoding='utf-8').splitlines()
+    found = []
+    for line in filter(None, (line.split('#')[0].strip() for line in lines)):
+        if line.startswith('-r '):
+            found += read_requirements(file.parent / line[3:].strip())
+        else:
+            found.append(line)
+    return found
 
 
 class BuildWithMim(build_py):

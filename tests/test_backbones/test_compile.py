@@ -5,6 +5,9 @@ Most of it with the backend that traces everything but generates no code,
 which takes a compiler a minute a model; what is generated is tested once.
 """
 
+import os
+import shutil
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -102,6 +105,10 @@ def test_one_graph_for_all_sizes(name):
     assert graphs.frame_count <= graphs_at_first + more_graphs(sizes)
 
 
+@pytest.mark.skipif(
+    not shutil.which(os.environ.get('CXX', 'g++')),
+    reason='PyTorch generates C++ for a CPU, and there is no compiler',
+)
 def test_generated_code():
     """The default: the size at first fixed, then free, then no new graph."""
     model = build('dfformer', out_indices=0)
