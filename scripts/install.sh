@@ -10,8 +10,8 @@
 #                .venv, or .venv-upstream)
 #   OPS          light: mmcv's operators by torchvision's (default), or
 #                compiled: mmcv's own, for which a C++ compiler is needed and,
-#                for CUDA, nvcc; FORCE_CUDA=1, TORCH_CUDA_ARCH_LIST and MAX_JOBS
-#                are PyTorch's
+#                for CUDA, nvcc. FORCE_CUDA=1, MAX_JOBS and
+#                TORCH_CUDA_ARCH_LIST are PyTorch's
 #   TORCH_INDEX  URL of a package index to take PyTorch from, such as the one
 #                of its CPU builds
 #   INSTALLER    uv (default), or pip, which takes minutes longer
@@ -95,8 +95,13 @@ make_environment() {
     [[ $has_venv == True ]] ||
         die "$PYTHON cannot make environments. Debian: apt-get install" \
             "python3.$minor-venv; Fedora: dnf install python3"
-    output=$("$PYTHON" -I -m venv --clear "$VENV" 2>&1) ||
+    output=$("$PYTHON" -I -m venv --clear --without-pip "$VENV" 2>&1) ||
         die "$PYTHON -m venv failed: $(tail -n 1 <<<"$output")"
+}
+
+get_pip() {
+    "$PY" -I -c 'import pip' 2>/dev/null ||
+        "$PY" -I -m ensurepip --default-pip >>"$LOG" 2>&1 || explain ensurepip
 }
 
 # uv is not told what pip's configuration says; where the user configured pip
@@ -159,8 +164,8 @@ explain() {
         die "$1 failed: a disk is full. The environment takes 6 GB, and what" \
             'is downloaded as much again in UV_CACHE_DIR'
     elif grep -Eqi "$network" <<<"$last"; then
-        die "$1 failed: the package index cannot be reached. A proxy is named" \
-            'by HTTPS_PROXY, a mirror by PIP_INDEX_URL'
+        die "$1 failed: the package index cannot be reached. HTTPS_PROXY" \
+            'names a proxy, PIP_INDEX_URL a mirror'
     fi
     die "$1 failed; all that it said is in $LOG"
 }
@@ -301,6 +306,7 @@ main() {
     # /tmp is often small.
     export TMPDIR=$VENV/tmp
     mkdir -p "$TMPDIR"
+    get_pip
     get_uv
     follow_pip
     install_packages
