@@ -26,6 +26,7 @@ BEGIN, END = '<!-- table -->', '<!-- end of table -->'
 TESTS = {
     'all': ('the whole suite', []),
     'quick': ('all but slow tests', ['-m', 'not slow']),
+    'slow': ('the slow tests', ['-m', 'slow']),
     'core': (
         'ops, mixers and backbones',
         ['tests/test_ops', 'tests/test_mixers', 'tests/test_backbones'],

@@ -33,6 +33,7 @@ VENV=${VENV%/}
 PY=$VENV/bin/python
 LOG=$VENV/install.log
 LOCK=requirements/lock/$LINE.txt
+PINS=$VENV/lock.txt
 
 say() { printf '%s\n' "$*"; }
 
@@ -172,14 +173,15 @@ explain() {
 
 # ------------------------------------------------------------------ the steps
 
-# Sets PINS to the lock file, without the libraries of CUDA where PyTorch comes
-# from an index of CPU builds.
+# Writes to PINS what the lock file says, without the libraries of CUDA where
+# PyTorch comes from an index of CPU builds, and without uv where pip installs.
 choose_pins() {
-    PINS=$LOCK
+    local without='^#'
     if [[ -n ${TORCH_INDEX:-} || -n $(installed 'torch-*+cpu') ]]; then
-        PINS=$VENV/lock-cpu.txt
-        grep -Ev '^(cuda-|nvidia-|triton=)' "$LOCK" >"$PINS"
+        without+='|^(cuda-|nvidia-|triton=)'
     fi
+    [[ $INSTALLER == uv ]] || without+='|^uv='
+    grep -Ev "$without" "$LOCK" >"$PINS"
 }
 
 # installed PATTERN: what there is in site-packages of that name.
@@ -202,10 +204,15 @@ pip_install() {
 # mmcv has the ops that were asked for.
 is_up_to_date() {
     local mmfft file
-    [[ -x $PY && -x $VENV/bin/uv ]] || return 1
+    [[ -x $PY ]] || return 1
+    [[ -x $VENV/bin/uv ]] || INSTALLER=pip
     choose_pins
-    uv_install --offline --dry-run -r "$PINS" 2>&1 |
-        grep -q 'Would make no changes' || return 1
+    if [[ $INSTALLER == uv ]]; then
+        uv_install --offline --dry-run -r "$PINS" 2>&1 |
+            grep -q 'Would make no changes' || return 1
+    else
+        pip_install --no-index --dry-run -r "$PINS" >/dev/null 2>&1 || return 1
+    fi
     mmfft=$(installed 'mmfft-*.dist-info/direct_url.json')
     [[ -n $mmfft && -n $(installed 'mmcv/_ext') ]] || return 1
     [[ -z $OPS || $OPS == "$(kind_of_ops)" ]] || return 1
@@ -291,7 +298,7 @@ main() {
     unset PYTHONHOME PYTHONPATH PIP_TARGET PIP_PREFIX PIP_ROOT
     export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1
 
-    if [[ -z ${TORCH_INDEX:-} ]] && is_up_to_date; then
+    if [[ -z ${TORCH_INDEX:-} ]] && (is_up_to_date); then
         say "$VENV is up to date."
         return
     fi
