@@ -118,7 +118,7 @@ def compile_ops() -> None:
                 with_cuda=cuda,
                 is_python_module=False,
             )
-        except (RuntimeError, subprocess.SubprocessError) as error:
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(error)
             raise ConfigError(
                 'the compiler failed; what it said stands above'
