@@ -4,10 +4,12 @@
 import runpy
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
 from config_files import ROOT, load
+from packaging.version import Version
 from PIL import Image
 from random_weights import save_random_weights
 
@@ -73,7 +75,11 @@ def test_detection_and_segmentation(config, tmp_path, picture):
     if config == DET:
         # Untrained, it is sure of nothing, and the image stays as it is.
         assert text == 'nothing with a score of 0.5 or more'
-        assert np.array_equal(shown, pixels)
+        if Version(matplotlib.__version__) >= Version('3.11'):
+            assert np.array_equal(shown, pixels)
+        else:  # draws noise with pixels shifted by a part of one
+            colours = [image.mean((0, 1)) for image in (shown, pixels)]
+            np.testing.assert_allclose(*colours, atol=2)
     else:
         parts = (
             text.removeprefix('pixels: ').removesuffix(' %)').split(' %), ')
