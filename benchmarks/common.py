@@ -132,7 +132,8 @@ def report(
         before = case
         table.add_row(*map(str, case), row['name'], *_cells(row))
     Console(width=120).print(table)
-    print('ratios are to the plain form of the same case')
+    names = ' or '.join(sorted({baseline(row['name']) for row in rows}))
+    print(f'ratios are to {names} of the same case')
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f'{name}.json'
     path.write_text(json.dumps(dict(environment=env, rows=rows), indent=1))

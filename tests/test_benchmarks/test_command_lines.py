@@ -4,9 +4,12 @@
 import json
 
 import backbones
+import mmcv_ops
 import op
 import pytest
 import torch
+
+from mmfft.mmcv_ops import describe
 
 QUICK = ['--device', 'cpu', '--rounds', '1']
 
@@ -71,3 +74,15 @@ def test_backbones_compiled(tmp_path, monkeypatch):
     assert rows[0]['speed'] == rows[0]['memory_ratio'] == 1
     assert all('speed' in row for row in rows)
     assert compiled == [dict(fullgraph=True, dynamic=False)]
+
+
+def test_mmcv_ops(tmp_path, capsys):
+    mmcv_ops.main([*QUICK, '--boxes', '20', '--out', str(tmp_path)])
+    rows = rows_of(tmp_path / 'mmcv_ops.json')
+    assert {(row['mode'], row['op']) for row in rows} == {
+        *((mode, 'roi_align') for mode in ('infer', 'train')),
+        *(('infer', op) for op in mmcv_ops.BOXES_ALONE),
+    }
+    kind = describe().partition(' ')[0]
+    assert {row['name'] for row in rows} == {'light', kind}
+    assert 'roi_align' in capsys.readouterr().out

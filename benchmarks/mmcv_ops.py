@@ -1,0 +1,84 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The light ops of mmcv against its compiled ones, where both are.
+
+    make install OPS=compiled VENV=.venv-compiled
+    .venv-compiled/bin/python benchmarks/mmcv_ops.py --threads 1
+
+NMS and its kin on random boxes; RoIAlign on one level of a feature pyramid,
+with its gradient where ``--mode`` has ``train``.
+"""
+
+import importlib
+
+import torch
+from common import cases, compare, parser, report
+
+from mmfft.mmcv_ops import describe, ext
+
+BOXES_ALONE = ('nms', 'soft_nms linear', 'soft_nms gaussian', 'nms_match')
+
+
+def random_boxes(count, device):
+    corner = 600 * torch.rand(count, 2, device=device)
+    return torch.cat([corner, corner + 60 * torch.rand_like(corner)], 1)
+
+
+def call_of(ops, op, count, device, train):
+    boxes, scores = random_boxes(count, device), torch.rand(count).to(device)
+    if op == 'nms':
+        return lambda: ops.nms(boxes, scores, 0.5, 0)
+    if op == 'nms_match':
+        dets = torch.cat([boxes, scores[:, None]], 1)
+        return lambda: ops.nms_match(dets, 0.5)
+    if op.startswith('soft_nms'):
+        method = 2 if op.endswith('gaussian') else 1
+        dets = boxes.new_empty(count, 5)
+        return lambda: ops.softnms(
+            boxes, scores, dets, 0.3, 0.5, 1e-3, method, 0
+        )
+    maps = torch.randn(1, 256, 80, 80, device=device)
+    rois = torch.cat([boxes.new_zeros(count, 1), boxes], 1)
+    output = maps.new_zeros(count, 256, 7, 7)
+    unused, options = maps.new_zeros(0), (7, 7, 1 / 8, 0, 1, True)
+
+    def roi_align():
+        ops.roi_align_forward(maps, rois, output, unused, unused, *options)
+        if train:
+            grad = torch.zeros_like(maps)
+            ops.roi_align_backward(
+                output, rois, unused, unused, grad, *options
+            )
+
+    return roi_align
+
+
+def main(argv=None):
+    p = parser(__doc__.splitlines()[0])
+    p.add_argument('--boxes', nargs='+', type=int, default=[300, 1000, 2000])
+    args = p.parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    contenders = dict(light=ext)
+    if describe().startswith('compiled'):
+        contenders['compiled'] = importlib.import_module('mmcv._ext')
+    else:
+        print(f'light ops alone, since those in use are {describe()}')
+    rows = []
+    for mode, op, count in cases(
+        args.mode, (*BOXES_ALONE, 'roi_align'), args.boxes
+    ):
+        if mode == 'train' and op in BOXES_ALONE:
+            continue
+        calls = {}
+        for name, ops in contenders.items():
+            torch.manual_seed(0)
+            calls[name] = call_of(ops, op, count, device, mode == 'train')
+        case = dict(mode=mode, op=op, boxes=count)
+        results = compare(calls, device, args.rounds)
+        rows += [dict(case, name=n, **r) for n, r in results.items()]
+    report(args, 'mmcv_ops', rows, lambda name: 'compiled')
+
+
+if __name__ == '__main__':
+    main()
