@@ -100,33 +100,29 @@ def test_empty_input():
     assert output.shape == (0, 2, 2, 2) and not maps.grad.any()
 
 
-@pytest.mark.parametrize('method', range(3))
-@pytest.mark.parametrize('offset', [0, 1])
-def test_soft_nms_of_many_boxes_is_the_same(monkeypatch, method, offset):
-    """Overlaps row by row, as of more boxes than a matrix is made for."""
-    draw = np.random.RandomState(0)
-    boxes = cases.make_boxes(draw, 4200, size=1500)
-    scores = torch.from_numpy(draw.rand(4200).astype('float32'))
-    few, many = torch.zeros(300, 5), torch.zeros(4200, 5)
-    args = (0.3, 0.5, 0.3, method, offset)
-    # The rest is far away and below the least score after its first turn.
-    boxes[300:] += 1e6
-    scores[300:] = 0.2
-    expected = light.softnms(boxes[:300], scores[:300], few, *args)
-    found = light.softnms(boxes, scores, many, *args)
-    assert torch.equal(found, expected)
-    assert torch.equal(many[: len(found)], few[: len(found)])
-
-
-def test_nms_in_blocks_is_the_same(monkeypatch):
+@pytest.mark.parametrize('most', [1, 150, 1000])
+def test_many_boxes_are_taken_in_parts(monkeypatch, most):
+    """Overlaps of a row or a few at a time, as of thousands of boxes."""
     draw = np.random.RandomState(0)
     boxes, scores = cases.make_boxes(draw, 70), cases.make_scores(draw, 70)
-    expected = light.nms(boxes, scores, 0.4, 0)
-    groups = light.boxes._groups(
-        boxes[scores.sort(0, descending=True)[1]], lambda iou: iou > 0.4
-    )
-    assert len(groups) == len(expected)
-    assert sum(map(len, groups)) == 70
+    dets = torch.cat([boxes, scores[:, None]], 1)
+
+    def answers():
+        for offset in (0, 1):
+            yield light.nms(boxes, scores, 0.4, offset)
+            for method in range(3):
+                soft = torch.zeros(70, 5)
+                args = (0.4, 0.5, 0.05, method, offset)
+                yield light.softnms(boxes, scores, soft, *args)
+                yield soft
+        yield from map(torch.tensor, light.nms_match(dets, 0.4))
+
+    expected = list(answers())
+    monkeypatch.setattr(light.boxes, '_MOST_OVERLAPS', most)
+    found = list(answers())
+    assert len(found) == len(expected) > 20
+    for one, other in zip(found, expected):
+        assert torch.equal(one, other)
 
 
 def test_soft_nms_of_boxes_without_area():

@@ -6,6 +6,9 @@ import torch
 import torchvision
 from torch import Tensor
 
+# Held at a time: 64 MiB.
+_MOST_OVERLAPS = 2**24
+
 
 def nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int
@@ -61,7 +64,7 @@ def _groups(boxes, suppresses, offset=0) -> list[np.ndarray]:
         suppresses (Callable): Overlaps to whether that is too much.
         offset (int): As of :func:`nms`.
     """
-    rows = max(1, 2**24 // max(1, len(boxes)))  # 64 MiB of overlaps at a time
+    rows = max(1, _MOST_OVERLAPS // max(1, len(boxes)))
     left = np.ones(len(boxes), dtype=bool)
     groups = []
     for begin in range(0, len(boxes), rows):
@@ -160,7 +163,7 @@ def _weights_of_rows(boxes, iou_threshold, sigma, method, offset):
     def of_rows(rows: Tensor) -> np.ndarray:
         return weigh(_overlaps(rows, boxes, 0, offset).numpy())
 
-    if len(boxes) <= 4096:
+    if len(boxes) ** 2 <= _MOST_OVERLAPS:
         return of_rows(boxes).__getitem__
     return lambda row: of_rows(boxes[row : row + 1])[0]
 
