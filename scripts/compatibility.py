@@ -37,7 +37,9 @@ TESTS = {
 FACTS = """
 import json, platform
 from mmfft.collect_env import mmfft_env
-print(json.dumps(dict(python=platform.python_version(), env=mmfft_env())))
+env = mmfft_env()
+env['mmfft'] = env['mmfft'].partition(' ')[0]  # without its folder
+print(json.dumps(dict(python=platform.python_version(), env=env)))
 """
 
 
