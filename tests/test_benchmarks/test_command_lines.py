@@ -78,7 +78,9 @@ def test_backbones_compiled(tmp_path, monkeypatch):
 
 def test_mmcv_ops(tmp_path, capsys):
     mmcv_ops.main([*QUICK, '--boxes', '20', '--out', str(tmp_path)])
-    rows = rows_of(tmp_path / 'mmcv_ops.json')
+    rows = json.loads((tmp_path / 'mmcv_ops.json').read_text())['rows']
+    # Compiled ops may need no memory beside what they are given.
+    assert all(row['seconds'] > 0 for row in rows)
     assert {(row['mode'], row['op']) for row in rows} == {
         *((mode, 'roi_align') for mode in ('infer', 'train')),
         *(('infer', op) for op in mmcv_ops.BOXES_ALONE),
