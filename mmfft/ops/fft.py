@@ -14,6 +14,10 @@ from .half_spectrum import Grid, project_hermitian
 
 def forward(x: Tensor) -> Tensor:
     """Orthonormal ``rfft2``: ``(B, H, W, C) -> (B, C, H, W // 2 + 1)``."""
+    if 0 in x.stride():
+        # One number for many, as the gradient of a sum: MKL refuses that in
+        # PyTorch 2.5 to 2.8 (pytorch/pytorch#154477).
+        x = x.contiguous()
     return torch.fft.rfft2(x.permute(0, 3, 1, 2), norm='ortho')
 
 

@@ -53,6 +53,20 @@ def test_opcheck(grid, path):
             torch.library.opcheck(op, args)
 
 
+@pytest.mark.parametrize('path', ['fft', 'matmul'])
+@pytest.mark.parametrize('grid', GRIDS)
+def test_gradient_of_a_sum(grid, path):
+    """All its numbers are one in memory, which some FFT libraries refuse."""
+    t = inputs(grid)
+    x = t['x'].detach().requires_grad_()
+    with use_path(path):
+        y = operators.spectral_filter(x, t['filter'])
+        (expected,) = torch.autograd.grad(y, x, torch.ones_like(y))
+        y = operators.spectral_filter(x, t['filter'])
+        (grad,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(grad, expected)
+
+
 @pytest.mark.parametrize('mode', ['bicubic', 'kernel', 'spectrum'])
 def test_opcheck_resize(mode):
     basis = inputs((5, 6))['basis']
