@@ -62,7 +62,7 @@ END
 }
 
 find_python() {
-    local minor found
+    local found
     if [[ -n ${PYTHON:-} ]]; then
         [[ $PYTHON != */* || $PYTHON == /* ]] || PYTHON=$HERE/$PYTHON
         probe "$PYTHON" >/dev/null && return
