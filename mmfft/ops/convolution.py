@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .half_spectrum import HAS_FREE_SIZES
+# Whether torch.compile(fullgraph=True) takes sizes of which nothing is known.
+HAS_FREE_SIZES = torch.__version__ >= (2, 10)
 
 
 @torch.library.custom_op('mmfft::convolution', mutates_args=())
@@ -80,7 +81,7 @@ def _(x, weight, bias, stride, padding, groups):
     # Where the size of an image is a symbol, that of its features becomes a
     # new one, but for kernels of size 1, which keep it: formulas nested over
     # four stages take long to reason about and need a graph for each stage
-    # whose own grid a size meets. PyTorch before 2.7 has nothing else. As
+    # whose own grid a size meets. Older compilers take nothing else. As
     # everywhere in the compiler, the symbol stands for sizes from 2 up.
     sizes = [
         (size + 2 * pad - kernel) // step + 1

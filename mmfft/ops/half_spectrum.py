@@ -4,13 +4,9 @@
 import torch
 from torch import Tensor
 
-# Whether a graph may hold sizes of which nothing is known.
 try:
     from torch.fx.experimental.symbolic_shapes import guard_or_false
-
-    HAS_FREE_SIZES = True
 except ImportError:  # PyTorch before 2.7: a size that has to be known is
-    HAS_FREE_SIZES = False
 
     def guard_or_false(condition):
         """Not ``bool``, which its compiler does not know for symbols."""

@@ -13,7 +13,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
-from mmfft.ops.half_spectrum import HAS_FREE_SIZES
+from mmfft.ops.convolution import HAS_FREE_SIZES
 
 pytestmark = pytest.mark.slow
 
@@ -79,7 +79,7 @@ def same_step(compiled, model, x):
 
 
 def more_graphs(sizes):
-    """That sizes may take: none, or before PyTorch 2.7 one each."""
+    """That sizes may take: none, or before PyTorch 2.10 one each."""
     return 0 if HAS_FREE_SIZES else len(sizes)
 
 
