@@ -5,6 +5,7 @@ Most of it with the backend that traces everything but generates no code,
 which takes a compiler a minute a model; what is generated is tested once.
 """
 
+import importlib
 import os
 import shutil
 
@@ -103,6 +104,21 @@ def test_one_graph_for_all_sizes(name):
     for size in sizes:
         same_step(compiled, model, torch.randn(2, 3, *size))
     assert graphs.frame_count <= graphs_at_first + more_graphs(sizes)
+
+
+def test_sizes_by_formulas(monkeypatch):
+    """As PyTorch before 2.10 needs them."""
+    module = importlib.import_module('mmfft.ops.convolution')
+    monkeypatch.setattr(module, 'HAS_FREE_SIZES', False)
+    model = build('gfformer')
+    graphs = CompileCounterWithBackend('aot_eager')
+    compiled = torch.compile(
+        model, fullgraph=True, dynamic=True, backend=graphs
+    )
+    sizes = [(72, 96), (64, 64), (61, 47)]
+    for size in sizes:
+        same_step(compiled, model, torch.randn(2, 3, *size))
+    assert graphs.frame_count <= len(sizes)
 
 
 @pytest.mark.skipif(
