@@ -30,7 +30,7 @@ from torch.nn import functional
 
 from mmfft.datasets import DigitScenesConfig, make_digit_scenes
 from mmfft.engine import build_runner, load_config
-from mmfft.mixers.grid_parameter import GridParameter
+from mmfft.layers.grid_parameter import GridParameter
 from mmfft.ops import matmul
 from mmfft.registry import HOOKS, MODELS
 

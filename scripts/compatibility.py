@@ -29,7 +29,7 @@ TESTS = {
     'slow': ('the slow tests', ['-m', 'slow']),
     'core': (
         'ops, mixers and backbones',
-        ['tests/test_ops', 'tests/test_mixers', 'tests/test_backbones'],
+        ['tests/test_ops', 'tests/test_layers', 'tests/test_backbones'],
     ),
 }
 

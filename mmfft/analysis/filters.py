@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..mixers import (
+from ..layers import (
     AFNO2D,
     DynamicFilter,
     ExpandedGlobalFilter,

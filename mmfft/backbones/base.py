@@ -10,7 +10,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..errors import ConfigError, require_whole_number
-from ..mixers import GridParameter
+from ..layers import GridParameter
 from ..ops.spectral import Grid
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from ..errors import ConfigError
-from ..mixers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
+from ..layers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
 from ..ops.spectral import Grid
 from ..registry import MODELS
 from .metaformer import MetaFormer

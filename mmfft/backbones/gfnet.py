@@ -8,7 +8,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..errors import ConfigError, require_whole_number
-from ..mixers import GlobalFilter, GridParameter, convolve, mlp
+from ..layers import GlobalFilter, GridParameter, convolve, mlp
 from ..ops.bicubic import interpolate_bicubic
 from ..ops.half_spectrum import Grid
 from ..registry import MODELS

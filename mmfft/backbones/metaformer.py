@@ -6,7 +6,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from ..mixers import StarReLU, convolve, mlp
+from ..layers import StarReLU, convolve, mlp
 from ..ops.spectral import Grid
 from ..registry import MODELS
 from .base import FourierBackbone, drop_path_rates

@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 from torch import Tensor, nn
 
-from ..mixers import SquaredReLU
+from ..layers import SquaredReLU
 
 
 class MlpClassifier(nn.Module):

@@ -18,7 +18,7 @@ from mmfft.analysis.ablations import (
 )
 from mmfft.backbones import CDFFormer, GFFormer, GFNetPyramid
 from mmfft.errors import ConfigError
-from mmfft.mixers import AFNO2D, DynamicFilter
+from mmfft.layers import AFNO2D, DynamicFilter
 
 CLS = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
 

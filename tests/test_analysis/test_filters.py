@@ -18,7 +18,7 @@ from mmfft.analysis.filters import (
     watch,
 )
 from mmfft.errors import ConfigError
-from mmfft.mixers import DynamicFilter, GlobalFilter
+from mmfft.layers import DynamicFilter, GlobalFilter
 from mmfft.ops import spectral_filter
 
 DEMO = 'configs/demo/'

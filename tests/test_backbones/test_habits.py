@@ -8,7 +8,7 @@ from mmengine.optim import build_optim_wrapper
 from test_base import build, every_backbone, loss_of
 from torch import nn
 
-from mmfft.mixers import HalfSpectrum, StarReLU
+from mmfft.layers import HalfSpectrum, StarReLU
 from mmfft.registry import MODELS
 
 

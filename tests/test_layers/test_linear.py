@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmfft.mixers import Linear, mlp
+from mmfft.layers import Linear, mlp
 from mmfft.ops import use_path
 
 LARGE = (2, 24, 25, 6)  # 1,200 points

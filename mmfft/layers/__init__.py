@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Token mixers, ``(B, H, W, C) -> (B, H, W, C)``, one a file."""
+"""Layers on channels-last maps: token mixers, one a file, and their parts."""
 
 from .activations import SquaredReLU, StarReLU
 from .afno import AFNO2D

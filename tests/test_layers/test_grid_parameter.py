@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mmfft.errors import ConfigError
-from mmfft.mixers import HalfSpectrum
+from mmfft.layers import HalfSpectrum
 from mmfft.ops import resize_filter
 
 

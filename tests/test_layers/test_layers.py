@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmfft.errors import ConfigError
-from mmfft.mixers import (
+from mmfft.layers import (
     AFNO2D,
     DynamicFilter,
     ExpandedGlobalFilter,
