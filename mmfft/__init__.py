@@ -1,19 +1,28 @@
 # Copyright (c) mmfft authors. All rights reserved.
-# ruff: noqa: E402
-from . import mmcv_ops
-from .lines import warn_of_conflicts
+"""Fourier token mixers as backbones.
 
-# Before the imports that could fail of what they mend or warn of.
-warn_of_conflicts()
-mmcv_ops.provide()
+The core (``ops``, ``layers``, ``models``, ``checkpoints``, ``timm_models``)
+needs torch and timm alone. Where mmengine is installed, importing this
+package makes it and the toolboxes know our names.
+"""
 
-from . import checkpoints  # mmengine's loading made safe
-from .config_names import register_config_names
-from .model_hub import register_models_with_mmpretrain
-from .registry import MODELS
+from importlib import import_module
+from importlib.util import find_spec
+
 from .version import __version__, version_info
 
-__all__ = ['MODELS', '__version__', 'checkpoints', 'version_info']
+__all__ = ['MODELS', '__version__', 'version_info']
 
-register_config_names()
-register_models_with_mmpretrain()
+if find_spec('mmengine') is not None:
+    from .registration import register_with_openmmlab
+
+    register_with_openmmlab()
+
+
+def __getattr__(name: str):
+    """A room of this package, or the registry, imported when asked for."""
+    if name == 'MODELS':
+        return import_module('.registry', __name__).MODELS
+    if not name.startswith('_') and find_spec(f'{__name__}.{name}'):
+        return import_module(f'.{name}', __name__)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

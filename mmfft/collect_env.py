@@ -8,11 +8,12 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+from .openmmlab import required  # noqa: F401  isort: skip
 import torch
 from mmengine.utils.dl_utils import collect_env as collect_base_env
 
 from . import mmcv_ops
-from .lines import DISTRIBUTIONS, installed, installed_line
+from .openmmlab.lines import DISTRIBUTIONS, installed, installed_line
 from .version import __version__
 
 _FAILS = 'does not import'

@@ -6,6 +6,8 @@ mmseg and mmpretrain. An ImportError in this module would be swallowed by
 mmengine and show as a missing class, so it imports nothing else.
 """
 
+from .openmmlab import required  # noqa: F401  isort: skip
+
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS

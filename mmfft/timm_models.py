@@ -16,7 +16,6 @@ trained there loads here.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.model import initialize
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d
 from timm.models import (
@@ -30,15 +29,6 @@ from timm.models import (
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from .backbones import (
-    CDFFormer,
-    DFFormer,
-    GFFormer,
-    GFNet,
-    GFNetPyramid,
-    MetaFormer,
-)
-from .backbones.base import FourierBackbone
 from .checkpoints import (
     convert_published,
     is_published,
@@ -46,7 +36,17 @@ from .checkpoints import (
 )
 from .checkpoints.zoo import published_names, url_of
 from .errors import ConfigError
-from .heads import MlpClassifier
+from .models import (
+    CDFFormer,
+    DFFormer,
+    FourierBackbone,
+    GFFormer,
+    GFNet,
+    GFNetPyramid,
+    MetaFormer,
+    MlpClassifier,
+)
+from .models.base import init_truncated_normal
 from .ops.spectral import Grid
 
 __all__ = ['FourierClassifier', 'LinearClassifier', 'checkpoint_filter_fn']
@@ -140,8 +140,10 @@ class FourierClassifier(nn.Module):
             self.head.fc1.out_features if mlp else self.num_features
         )
         self._classifier = 'fc2' if mlp else 'fc'
-        # Not init_weights(), which logs every parameter.
-        initialize(self, self.backbone.init_cfg)
+        self._init_parameters(self.head)
+
+    def _init_parameters(self, module: nn.Module) -> None:
+        init_truncated_normal(module, self.backbone.truncated_normal_layers)
 
     def no_weight_decay(self) -> set[str]:
         # What the published training keeps from decay beside one-dimensional
@@ -194,7 +196,7 @@ class FourierClassifier(nn.Module):
             if num_classes
             else nn.Identity()
         )
-        initialize(layer, self.backbone.init_cfg)
+        self._init_parameters(layer)
         like = next(self.backbone.parameters())
         setattr(self.head, self._classifier, layer.to(like.device, like.dtype))
         self.train(self.training)
@@ -381,8 +383,8 @@ def checkpoint_filter_fn(state_dict: dict, model: nn.Module) -> dict:
 _S18_ABLATIONS = {
     'k2': dict(num_filters=2),
     'd8': dict(reweight_ratio=0.125),
-    'gelu': dict(act_cfg=dict(type='mmfft.GELU')),
-    'relu': dict(act_cfg=dict(type='mmfft.ReLU')),
+    'gelu': dict(act_layer=nn.GELU),
+    'relu': dict(act_layer=nn.ReLU),
     'afno': dict(token_mixers=('AFNO2D',) * 4),
 }
 _VARIANTS = {

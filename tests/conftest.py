@@ -184,7 +184,7 @@ class Site:
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """The only place where packages are looked for."""
-    from mmfft.lines import DISTRIBUTIONS
+    from mmfft.openmmlab.lines import DISTRIBUTIONS
 
     def openmmlab():
         return [m for m in sys.modules if m.split('.')[0] in DISTRIBUTIONS]

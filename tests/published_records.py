@@ -8,15 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.registry import DefaultScope
+from torch import nn
 
-from mmfft.backbones import (
-    CDFFormer,
-    DFFormer,
-    GFFormer,
-    GFNet,
-    GFNetPyramid,
-)
+from mmfft import models
 
 _DATA = Path(__file__).parent / 'data' / 'published'
 RECORDS = json.loads((_DATA / 'outputs.json').read_text())
@@ -30,11 +24,13 @@ _ABLATIONS = {
     '': {},
     'k2': dict(num_filters=2),
     'd8': dict(reweight_ratio=0.125),
-    'gelu': dict(act_cfg=dict(type='GELU')),
-    'relu': dict(act_cfg=dict(type='ReLU')),
+    'gelu': dict(act_layer=nn.GELU),
+    'relu': dict(act_layer=nn.ReLU),
     'afno': dict(token_mixers=('AFNO2D',) * 4),
 }
-_METAFORMERS = dict(dfformer=DFFormer, cdfformer=CDFFormer, gfformer=GFFormer)
+_FAMILIES = dict(
+    dfformer='DFFormer', cdfformer='CDFFormer', gfformer='GFFormer'
+)
 
 
 def published_state_dict(arch):
@@ -75,26 +71,49 @@ def is_gfnet(arch):
     return arch.startswith('gfnet')
 
 
-def backbone(arch, **kwargs):
-    """Our backbone of a published variant's name."""
+def _describe(arch):
+    """Class, size and options of a published variant's name."""
     if is_gfnet(arch):
         size = arch.removeprefix('gfnet-')
-        cls = GFNetPyramid if size.startswith('h-') else GFNet
-        return cls(size, **kwargs)
+        return 'GFNetPyramid' if size.startswith('h-') else 'GFNet', size, {}
     family, size, *ablation = arch.split('_')
-    options = _ABLATIONS[ablation[0] if ablation else '']
-    return _METAFORMERS[family](size, **options, **kwargs)
+    return (
+        _FAMILIES[family],
+        size,
+        _ABLATIONS[ablation[0] if ablation else ''],
+    )
+
+
+def backbone(arch, **kwargs):
+    """Our plain model of a published variant's name."""
+    name, size, options = _describe(arch)
+    return getattr(models, name)(size, **options, **kwargs)
+
+
+def registered_backbone(arch, **kwargs):
+    """The same as a backbone of OpenMMLab."""
+    from mmfft import backbones
+
+    name, size, options = _describe(arch)
+    options = dict(options)
+    if 'act_layer' in options:
+        act = options.pop('act_layer').__name__
+        options['act_cfg'] = dict(type=act)
+    return getattr(backbones, name)(size, **options, **kwargs)
 
 
 def classifier(arch, **kwargs):
     """Our mmpretrain classifier of a published variant's name."""
+    from mmengine.registry import DefaultScope
     from mmpretrain.models import ImageClassifier
 
     if is_gfnet(arch):
-        net = backbone(arch, out_indices=-1, **kwargs)
+        net = registered_backbone(arch, out_indices=-1, **kwargs)
         head = 'LinearClsHead'
     else:
-        net = backbone(arch, out_indices=-1, out_norm=False, **kwargs)
+        net = registered_backbone(
+            arch, out_indices=-1, out_norm=False, **kwargs
+        )
         head = 'mmfft.MlpHead'
     dims = net.arch.get('embed_dims', [net.arch.get('embed_dim')])
     # Whatever toolbox a test before was about.

@@ -13,9 +13,9 @@ from packaging.version import Version
 from PIL import Image
 from random_weights import save_random_weights
 
-from mmfft.analysis.filters import load_model
 from mmfft.analysis.predictor import Predictor
 from mmfft.errors import ConfigError
+from mmfft.visualization.filters import load_model
 
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
@@ -52,7 +52,7 @@ def test_classification(tmp_path, picture, monkeypatch):
         scores = model(batch).softmax(1)[0]
     best = int(scores.argmax())
     assert text.startswith(f'class {best} ({100 * scores[best]:.1f} %), ')
-    monkeypatch.setattr('mmfft.analysis.filters.LAYERS', 1)
+    monkeypatch.setattr('mmfft.visualization.filters.LAYERS', 1)
     filters = predictor.filters(path)
     assert filters.shape[1] > 1000 and filters.std() > 10
     assert 0 < predictor.latency(32, 48, rounds=1) < 60

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from mmfft import collect_env, lines, mmcv_ops
+from mmfft import collect_env, mmcv_ops
+from mmfft.openmmlab import lines
 from mmfft.version import __version__
 
 

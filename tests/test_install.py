@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from mmfft import lines
+from mmfft.openmmlab import lines
 
 pytestmark = pytest.mark.skipif(
     not shutil.which('bash') or os.name == 'nt', reason='needs bash'

@@ -1,1 +1,4 @@
 # Copyright (c) mmfft authors. All rights reserved.
+"""Costs of models, and the studies of the papers."""
+
+from ..openmmlab import required

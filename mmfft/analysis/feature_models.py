@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import timm_models  # noqa: F401 - registers ours
-from ..backbones.base import FourierBackbone
 from ..checkpoints.loading import unwrap
-from ..config_names import config_file
 from ..errors import ConfigError
+from ..models import FourierBackbone
+from ..openmmlab.config_names import config_file
 
 # How a command line names a model, for its help.
 SPEC_HELP = (

@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..errors import ConfigError
-from .filters import draw_filters, read_filters, see_image
+from ..visualization.filters import draw_filters, read_filters, see_image
 
 # Least score of a detection that is shown.
 SCORE = 0.5

@@ -1,11 +1,15 @@
 # Copyright (c) mmfft authors. All rights reserved.
-from .dfformer import CDFFormer, DFFormer, GFFormer
+"""The models of :mod:`mmfft.models` as backbones of OpenMMLab."""
+
+from ..openmmlab import required
+from .base import FourierBackbone
+from .dfformer import CDFFormer, DFFormer, GFFormer, MetaFormer
 from .gfnet import GFNet, GFNetPyramid
-from .metaformer import MetaFormer
 
 __all__ = [
     'CDFFormer',
     'DFFormer',
+    'FourierBackbone',
     'GFFormer',
     'GFNet',
     'GFNetPyramid',

@@ -1,66 +1,55 @@
 # Copyright (c) mmfft authors. All rights reserved.
-import logging
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import copy
 
-import torch
-import torch.utils.checkpoint as checkpoint
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from torch import Tensor, nn
+from torch import nn
 
+from .. import models
 from ..errors import ConfigError, require_whole_number
-from ..layers import GridParameter
-from ..ops.spectral import Grid
 
 
-class FourierBackbone(BaseModule):
-    """What the Fourier backbones share: arguments, freezing, checkpointing.
+class FourierBackbone(models.FourierBackbone, BaseModule):
+    """What mmengine and the toolboxes expect of a backbone.
 
-    A subclass has ``arch_zoo`` and builds its layers after calling this
-    constructor, then calls :meth:`_freeze_stages`.
+    The first base of a registered class; one of :mod:`mmfft.models` is the
+    second.
 
     Args:
-        arch (str | dict): A name in ``arch_zoo`` or a dict with its keys.
-        in_channels (int): Channels of the image.
-        img_size (int | tuple[int, int]): Input size ``(H, W)`` that the
-            filters are stored for. Other inputs work too.
-        out_indices (int | Sequence[int]): Levels to return, ascending,
-            negative ones counted from the end.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, k the stem and
-            the first k stages.
+        *args: Of the model.
+        frozen_stages (int): -1 freezes nothing, 0 the stem with the position
+            embedding, k these and the first k levels. Defaults to -1.
         norm_eval (bool): Keep the norms in evaluation mode while training.
             Those of this family have no running statistics, so that it
             changes no output; it lets a config pass it to any backbone.
-        with_cp (bool): Recompute each block in the backward pass instead of
-            keeping its activations.
+            Defaults to False.
         init_cfg (dict | list[dict], optional): mmengine's initialization.
+            Defaults to the published one.
+        **kwargs: Of the model.
 
     Raises:
         ConfigError: If an argument is out of its range.
     """
 
-    arch_zoo: dict[str, dict] = {}
-    # What the stem needs for one token.
-    min_image_size = 1
-
     def __init__(
         self,
-        arch: str | dict,
-        in_channels: int,
-        img_size: int | Grid,
-        out_indices: int | Sequence[int],
-        frozen_stages: int,
-        norm_eval: bool,
-        with_cp: bool,
-        init_cfg: dict | list[dict] | None,
+        *args,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list[dict] | None = None,
+        **kwargs,
     ):
-        super().__init__(init_cfg=init_cfg)
-        self.arch = self._resolve_arch(arch)
-        require_whole_number('in_channels', in_channels, 1)
-        self.in_channels = in_channels
-        self.img_size = _resolve_img_size(img_size)
-        self.out_indices = _resolve_out_indices(out_indices, self.num_levels)
+        super().__init__(*args, **kwargs)
+        if init_cfg is None:
+            layers = self.truncated_normal_layers
+            init_cfg = dict(
+                type='TruncNormal',
+                layer=[layer.__name__ for layer in layers],
+                std=0.02,
+                bias=0.0,
+            )
+        self.init_cfg = copy.deepcopy(init_cfg)
+        self.norm_eval = norm_eval
         require_whole_number('frozen_stages', frozen_stages, -1)
         if frozen_stages > self.num_levels:
             raise ConfigError(
@@ -69,107 +58,23 @@ class FourierBackbone(BaseModule):
                 f'{self.num_levels} (everything)'
             )
         self.frozen_stages = frozen_stages
-        self.norm_eval = norm_eval
-        self.with_cp = with_cp
+        self._freeze_stages()
 
-    @property
-    def num_levels(self) -> int:
-        """Levels whose outputs ``out_indices`` can name."""
-        raise NotImplementedError
+    def _init_parameters(self) -> None:
+        """Nothing: ``init_weights`` does it, by ``init_cfg``."""
 
-    @classmethod
-    def _resolve_arch(cls, arch: str | dict) -> dict:
-        keys = set(next(iter(cls.arch_zoo.values())))
-        if isinstance(arch, str):
-            if arch.lower() not in cls.arch_zoo:
-                raise ConfigError(
-                    f'arch={arch!r} is not an arch of {cls.__name__}: choose '
-                    f'from {sorted(cls.arch_zoo)} or give a dict with the '
-                    f'keys {sorted(keys)}'
-                )
-            return cls.arch_zoo[arch.lower()]
-        if not isinstance(arch, dict) or set(arch) != keys:
-            raise ConfigError(
-                f'arch={arch!r} must be one of {sorted(cls.arch_zoo)} or a '
-                f'dict with the keys {sorted(keys)}'
-            )
-        for key in ('embed_dim', 'depth'):
-            if key in keys:
-                require_whole_number(f'{key} of arch', arch[key], 1)
-        # A stage without blocks is its downsampling alone.
-        for key, least in [('embed_dims', 1), ('depths', 0)]:
-            if key not in keys:
-                continue
-            if not isinstance(arch[key], (list, tuple)) or len(arch[key]) != 4:
-                raise ConfigError(
-                    f'{key} of arch needs four entries, got {arch[key]!r}'
-                )
-            for size in arch[key]:
-                require_whole_number(f'{key} of arch', size, least)
-        return arch
-
-    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
-        """Features as they leave the last block of some levels.
-
-        Args:
-            x (Tensor): Shape ``(B, in_channels, H, W)``.
-            levels (Sequence[int]): Ascending; nothing behind the last one is
-                computed.
-
-        Returns:
-            list[Tensor]: One ``(B, H, W, C)`` a level, before its norm.
-        """
-        raise NotImplementedError
-
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Image to features.
-
-        Args:
-            x (Tensor): Shape ``(B, in_channels, H, W)``.
-
-        Returns:
-            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index.
-        """
-        self._check_image(x)
-        outs = self.forward_levels(x, self.out_indices)
-        return tuple(
-            getattr(self, f'norm{i}')(out).permute(0, 3, 1, 2).contiguous()
-            for i, out in zip(self.out_indices, outs)
-        )
-
-    def _check_image(self, x: Tensor) -> None:
-        # In a graph the sizes may be symbols, which stay free of conditions.
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            what = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(
-                f'the image must be a tensor of floating point, got {what}'
-            )
-        least, channels = self.min_image_size, self.in_channels
-        if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
-            raise ValueError(
-                f'the image must have shape (B, {channels}, H, W) with H and '
-                f'W of at least {least}, got {tuple(x.shape)}'
-            )
-
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        if self.with_cp and x.requires_grad:
-            return checkpoint.checkpoint(block, x, use_reentrant=False)
-        return block(x)
-
-    def _frozen_modules(self) -> list[nn.Module]:
-        """Modules without gradient under ``frozen_stages``."""
-        raise NotImplementedError
+    def _log(self, message: str, level: int) -> None:
+        print_log(message, logger='current', level=level)
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:
             return
-        for module in self._frozen_modules():
+        for module in self.first_modules(self.frozen_stages):
             module.eval()
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'FourierBackbone':
+        """As of a module; what is frozen stays in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
         if mode and self.norm_eval:
@@ -177,140 +82,3 @@ class FourierBackbone(BaseModule):
                 if isinstance(module, nn.LayerNorm):
                     module.eval()
         return self
-
-    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
-        """Check and report what comes in, before anything is changed."""
-        own = _without_grids(self.state_dict())
-        if not prefix and not any(name in state_dict for name in own):
-            _take_backbone_of_classifier(state_dict)
-        under_prefix = {
-            name.removeprefix(prefix): value
-            for name, value in state_dict.items()
-            if name.startswith(prefix)
-        }
-        incoming = _without_grids(under_prefix)
-        loaded = [name for name in own if name in incoming]
-        if not loaded and (incoming or not prefix):
-            raise ConfigError(
-                f'nothing in the checkpoint fits {type(self).__name__}: it '
-                f'has {list(incoming)[:3]}, the model {list(own)[:3]}'
-            )
-        resized = self._check_shapes(loaded, own, under_prefix)
-        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
-        # A part of a larger model may be left out on purpose.
-        if not loaded:
-            print_log(
-                f'{type(self).__name__}: the checkpoint has nothing for '
-                f'{prefix}',
-                logger='current',
-                level=logging.WARNING,
-            )
-            return
-        print_log(
-            f'{type(self).__name__}: loaded {len(loaded)} of {len(own)} '
-            f'tensors; resized: {resized or "none"}; missing: '
-            f'{_some(n for n in own if n not in incoming)}; left over: '
-            f'{_some(n for n in incoming if n not in own)}',
-            logger='current',
-        )
-
-    def _check_shapes(
-        self, loaded: list[str], own: dict, incoming: dict
-    ) -> str:
-        """Refuse shapes that do not fit; say what is resized."""
-        changes = Counter()
-        on_grids = {
-            f'{name}.weight': module
-            for name, module in self.named_modules()
-            if isinstance(module, GridParameter)
-        }
-        for name in loaded:
-            module = on_grids.get(name)
-            fits = (
-                incoming[name].shape == own[name].shape
-                if module is None
-                else module.same_channels(incoming[name])
-            )
-            if not fits:
-                raise ConfigError(
-                    f'the checkpoint does not fit arch={self.arch} of '
-                    f'{type(self).__name__}: {name} has shape '
-                    f'{tuple(incoming[name].shape)}, the model '
-                    f'{tuple(own[name].shape)}'
-                )
-            if module is None:
-                continue
-            old = module.incoming_grid(incoming, name.removesuffix('weight'))
-            if old != module.size:
-                changes[type(module).__name__, old, module.size] += 1
-        return ', '.join(
-            f'{count} {kind} from {old[0]}x{old[1]} to {new[0]}x{new[1]}'
-            for (kind, old, new), count in changes.items()
-        )
-
-
-def _without_grids(state_dict: dict) -> dict:
-    # Published checkpoints do not have them.
-    return {k: v for k, v in state_dict.items() if not k.endswith('.grid')}
-
-
-def _take_backbone_of_classifier(state_dict: dict) -> None:
-    """Drop ``backbone.`` from the names, in place."""
-    for name in list(state_dict):
-        if name.startswith('backbone.'):
-            state_dict[name.removeprefix('backbone.')] = state_dict.pop(name)
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f', ... ({len(names)} in all)' if len(names) > 3 else ''
-    return ', '.join(names[:3]) + more or 'none'
-
-
-def _resolve_img_size(img_size: int | Grid) -> Grid:
-    size = (img_size,) * 2 if isinstance(img_size, int) else img_size
-    if (
-        not isinstance(size, (list, tuple))
-        or len(size) != 2
-        or not all(isinstance(n, int) and n > 0 for n in size)
-    ):
-        raise ConfigError(
-            'img_size must be a positive int or (height, width) '
-            f'of positive ints, got {img_size!r}'
-        )
-    return tuple(size)
-
-
-def _resolve_out_indices(
-    out_indices: int | Sequence[int], num_levels: int
-) -> tuple[int, ...]:
-    indices = (out_indices,) if isinstance(out_indices, int) else out_indices
-    if not isinstance(indices, (list, tuple)) or not all(
-        isinstance(i, int) for i in indices
-    ):
-        raise ConfigError(
-            'out_indices must be a whole number or several, got '
-            f'{out_indices!r}'
-        )
-    indices = tuple(indices)
-    resolved = tuple(i + num_levels if i < 0 else i for i in indices)
-    if not indices or not all(0 <= i < num_levels for i in resolved):
-        raise ConfigError(
-            f'out_indices={indices} is out of range: choose from 0 to '
-            f'{num_levels - 1}, or from -{num_levels} to -1 counted from the '
-            'end'
-        )
-    if list(resolved) != sorted(set(resolved)):
-        raise ConfigError(
-            f'out_indices={indices} must be ascending and without repetition'
-        )
-    return resolved
-
-
-def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
-    """Stochastic depth growing linearly from 0 to ``rate`` over blocks."""
-    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
-        raise ConfigError(
-            f'drop_path_rate must be a number from 0 to below 1, got {rate!r}'
-        )
-    return [rate * i / max(1, num_blocks - 1) for i in range(num_blocks)]

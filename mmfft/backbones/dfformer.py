@@ -1,110 +1,52 @@
 # Copyright (c) mmfft authors. All rights reserved.
-from collections.abc import Callable, Sequence
-
 from torch import nn
 
+from .. import models
 from ..errors import ConfigError
-from ..layers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
-from ..ops.spectral import Grid
+from ..layers import StarReLU
 from ..registry import MODELS
-from .metaformer import MetaFormer
+from .base import FourierBackbone
 
-TOKEN_MIXERS = ('DynamicFilter', 'GlobalFilter', 'AFNO2D', 'SepConv')
+# The names of the family's `act_cfg`, also where mmcv is not installed.
+for _act in (StarReLU, nn.GELU, nn.ReLU, nn.SiLU):
+    MODELS.register_module(module=_act)
 
 
-@MODELS.register_module()
-class DFFormer(MetaFormer):
-    """Dynamic filters everywhere.
-
-    From `FFT-based Dynamic Token Mixer for Vision
-    <https://arxiv.org/abs/2303.03932>`_.
+class MetaFormer(FourierBackbone, models.MetaFormer):
+    """:class:`mmfft.models.MetaFormer` as a backbone of OpenMMLab.
 
     Args:
-        arch (str | dict): ``'s18'``, ``'s36'``, ``'m36'``, ``'b36'`` or a
-            dict with ``embed_dims`` and ``depths``. Defaults to ``'s18'``.
-        token_mixers (Sequence[str], optional): Mixer of each stage, of
-            ``'DynamicFilter'``, ``'GlobalFilter'``, ``'AFNO2D'``,
-            ``'SepConv'``. Defaults to the class's own.
-        num_filters (int): Basis filters of a dynamic filter. Defaults to 4.
-        reweight_ratio (float): Hidden width of a dynamic filter's routing
-            MLP over the channels. Defaults to 0.25.
-        filter_resize (str): How filters are brought to another grid, at load
-            and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
-            ``'bicubic'``.
-        **kwargs: Arguments of :class:`MetaFormer`.
+        *args: Of the model.
+        act_cfg (dict): Activation of the MLPs and of the mixers' expansion.
+            Defaults to ``dict(type='mmfft.StarReLU')``.
+        **kwargs: Of the model and of :class:`FourierBackbone`.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
     """
 
-    arch_zoo = {
-        's18': dict(embed_dims=[64, 128, 320, 512], depths=[3, 3, 9, 3]),
-        's36': dict(embed_dims=[64, 128, 320, 512], depths=[3, 12, 18, 3]),
-        'm36': dict(embed_dims=[96, 192, 384, 576], depths=[3, 12, 18, 3]),
-        'b36': dict(embed_dims=[128, 256, 512, 768], depths=[3, 12, 18, 3]),
-    }
-    token_mixers: Sequence[str] = ('DynamicFilter',) * 4
-
     def __init__(
-        self,
-        arch: str | dict = 's18',
-        token_mixers: Sequence[str] | None = None,
-        num_filters: int = 4,
-        reweight_ratio: float = 0.25,
-        filter_resize: str = 'bicubic',
-        **kwargs,
+        self, *args, act_cfg: dict = dict(type='mmfft.StarReLU'), **kwargs
     ):
-        if token_mixers is not None:
-            self.token_mixers = token_mixers
-        if (
-            not isinstance(self.token_mixers, (list, tuple))
-            or len(self.token_mixers) != 4
-            or not all(mixer in TOKEN_MIXERS for mixer in self.token_mixers)
-        ):
-            raise ConfigError(
-                'token_mixers must be four of '
-                f'{TOKEN_MIXERS}, got {token_mixers!r}'
-            )
-        self.num_filters = num_filters
-        self.reweight_ratio = reweight_ratio
-        self.filter_resize = filter_resize
-        super().__init__(arch, **kwargs)
+        def act_layer():
+            try:
+                return MODELS.build(act_cfg)
+            except (KeyError, TypeError) as error:
+                raise ConfigError(f'act_cfg={act_cfg!r}: {error}') from error
 
-    def build_token_mixer(
-        self,
-        stage: int,
-        dim: int,
-        grid: Grid,
-        act_layer: Callable[[], nn.Module],
-    ) -> nn.Module:
-        mixer = self.token_mixers[stage]
-        if mixer == 'DynamicFilter':
-            return DynamicFilter(
-                dim,
-                grid,
-                num_filters=self.num_filters,
-                reweight_ratio=self.reweight_ratio,
-                act_layer=act_layer,
-                filter_resize=self.filter_resize,
-            )
-        if mixer == 'GlobalFilter':
-            return ExpandedGlobalFilter(
-                dim,
-                grid,
-                act_layer=act_layer,
-                filter_resize=self.filter_resize,
-            )
-        if mixer == 'AFNO2D':
-            return AFNO2D(dim, act_layer=act_layer)
-        return SepConv(dim, act_layer=act_layer)
+        super().__init__(*args, act_layer=act_layer, **kwargs)
 
 
 @MODELS.register_module()
-class CDFFormer(DFFormer):
-    """Convolutions first, dynamic filters later."""
-
-    token_mixers = ('SepConv', 'SepConv', 'DynamicFilter', 'DynamicFilter')
+class DFFormer(MetaFormer, models.DFFormer):
+    """:class:`mmfft.models.DFFormer`, see :class:`MetaFormer`."""
 
 
 @MODELS.register_module()
-class GFFormer(DFFormer):
-    """Static global filters everywhere, the paper's comparison."""
+class CDFFormer(DFFormer, models.CDFFormer):
+    """:class:`mmfft.models.CDFFormer`, see :class:`MetaFormer`."""
 
-    token_mixers = ('GlobalFilter',) * 4
+
+@MODELS.register_module()
+class GFFormer(DFFormer, models.GFFormer):
+    """:class:`mmfft.models.GFFormer`, see :class:`MetaFormer`."""

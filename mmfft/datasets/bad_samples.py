@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..openmmlab import required  # noqa: F401  isort: skip
 from mmengine.dataset import BaseDataset, Compose
 
 from ..errors import ConfigError

@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Trained models out of PyTorch."""
 
+from ..openmmlab import required
 from .networks import Classifier, Detector, Network, Segmentor, load_network
 from .onnx import (
     benchmark,

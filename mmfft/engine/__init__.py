@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """From a config and a command line to a run."""
 
+from ..openmmlab import required
 from .bad_samples_hook import BadSamplesHook
 from .check_dataset import Problem, check_dataset, show_problems
 from .check_load import CheckLoadHook

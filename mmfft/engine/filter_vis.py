@@ -21,10 +21,10 @@ class FilterVisHook(Hook):
         interval (int): Epochs or iterations between pictures. Defaults to 1.
         by_epoch (bool): Count epochs, not iterations. Defaults to True.
         layers (Sequence[str]): See
-            :func:`mmfft.analysis.filters.filter_layers`. Defaults to four,
-            evenly through the depth.
+            :func:`mmfft.visualization.filters.filter_layers`. Defaults to
+            four, evenly through the depth.
         channels (int | Sequence[int]): See
-            :func:`mmfft.analysis.filters.draw_filters`. Defaults to 6.
+            :func:`mmfft.visualization.filters.draw_filters`. Defaults to 6.
         image (str, optional): An image, loaded as the config tests, for the
             filters that are generated for it. Defaults to none.
 
@@ -70,7 +70,11 @@ class FilterVisHook(Hook):
     @master_only
     def _add_picture(self, runner, step: int) -> None:
         # Matplotlib is loaded where pictures are wanted.
-        from ..analysis.filters import draw_filters, read_filters, see_image
+        from ..visualization.filters import (
+            draw_filters,
+            read_filters,
+            see_image,
+        )
 
         model = runner.model
         while is_model_wrapper(model):

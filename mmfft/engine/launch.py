@@ -21,9 +21,9 @@ from mmengine.runner import Runner
 from torch import distributed
 
 from ..collect_env import mmfft_env
-from ..config_names import config_file, with_our_tools
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
+from ..openmmlab.config_names import config_file, with_our_tools
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:

@@ -3,9 +3,9 @@
 
 from importlib.util import find_spec
 
-from .mlp_classifier import MlpClassifier
+from ..openmmlab import required
 
-__all__ = ['MlpClassifier']
+__all__ = []
 
 if find_spec('mmpretrain') is not None:
     from .mlp_head import MlpHead

@@ -3,8 +3,8 @@ from mmpretrain.models.heads import ClsHead
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..models import MlpClassifier
 from ..registry import MODELS
-from .mlp_classifier import MlpClassifier
 
 
 @MODELS.register_module()

@@ -23,7 +23,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..lines import installed, installed_line
+from ..openmmlab.lines import installed, installed_line
 
 EXTENSION = 'mmcv._ext'
 _FOLDER = Path(__file__).parent / 'ext'

@@ -2,7 +2,11 @@
 import pytest
 import torch
 from mmengine.registry import init_default_scope
-from published_records import SHAPES, backbone, published_state_dict
+from published_records import (
+    SHAPES,
+    published_state_dict,
+    registered_backbone,
+)
 
 from mmfft.checkpoints.convert import convert_file, describe
 from mmfft.errors import ConfigError
@@ -19,7 +23,7 @@ def test_every_variant_is_recognized(arch):
     init_default_scope('mmpretrain')
     with torch.device('meta'):
         found = MODELS.build(config).backbone
-        expected = backbone(arch)
+        expected = registered_backbone(arch)
     assert type(found) is type(expected)
     assert found.img_size == (224, 224)
     assert config['head']['num_classes'] == 1000

@@ -9,7 +9,11 @@ import pytest
 import torch
 from mmengine.runner import load_checkpoint, save_checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
-from published_records import SHAPES, backbone, published_state_dict
+from published_records import (
+    SHAPES,
+    published_state_dict,
+    registered_backbone,
+)
 
 from mmfft.backbones import CDFFormer, DFFormer, GFNet
 from mmfft.checkpoints import load_checkpoint_file, published_names
@@ -68,7 +72,7 @@ def test_init_cfg_takes_the_published_file(arch, wrapper, tmp_path, said):
     path = str(tmp_path / f'{arch}.pth')
     torch.save({wrapper: weights, 'epoch': 3} if wrapper else weights, path)
     init_cfg = dict(type='Pretrained', checkpoint=path)
-    model = backbone(arch, init_cfg=init_cfg)
+    model = registered_backbone(arch, init_cfg=init_cfg)
     model.init_weights()
     stem = (
         'patch_embed.proj' if 'gfnet' in arch else 'downsample_layers.0.conv'

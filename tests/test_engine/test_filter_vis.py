@@ -9,9 +9,9 @@ from config_files import load, quiet
 from mmengine.runner import Runner
 from PIL import Image
 
-from mmfft.analysis.filters import draw_filters, read_filters, see_image
 from mmfft.engine import FilterVisHook
 from mmfft.errors import ConfigError
+from mmfft.visualization.filters import draw_filters, read_filters, see_image
 
 CONFIG = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
 STAGE = 'backbone.stages.3'

@@ -15,10 +15,11 @@ import torch.utils.cpp_extension
 import torchvision  # noqa: F401
 
 # The two above are imported by what is tested, where `site` hides them.
-from mmfft import lines, mmcv_ops
+from mmfft import mmcv_ops
 from mmfft.engine import load_config
 from mmfft.errors import ConfigError
 from mmfft.mmcv_ops import install
+from mmfft.openmmlab import lines
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@
 Arguments and options are those of mmpretrain's tool.
 """
 
-from mmfft.analysis.cam import load_vis_cam
+from mmfft.visualization.cam import load_vis_cam
 
 if __name__ == '__main__':
     load_vis_cam().main()

@@ -6,14 +6,14 @@ basis is drawn, and with --image the routing weights of the image and the
 filters that are generated for it.
 """
 
-from mmfft.analysis.filters import (
+from mmfft.engine import config_parser, load_config, print_config_errors
+from mmfft.visualization.filters import (
     draw_filters,
     load_model,
     read_filters,
     save_picture,
     see_image,
 )
-from mmfft.engine import config_parser, load_config, print_config_errors
 
 
 def parse_args():

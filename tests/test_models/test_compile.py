@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
+from mmfft.models import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
 from mmfft.ops.convolution import HAS_FREE_SIZES
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ from mmengine.hub import get_config
 from mmengine.registry import MODELS, init_default_scope
 
 import mmfft
-from mmfft import config_names
 from mmfft.engine import load_config
 from mmfft.errors import ConfigError
+from mmfft.openmmlab import config_names
 
 OURS = 'mmfft::'
 DET = 'demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
@@ -80,9 +80,8 @@ def test_a_wrong_name_shows_close_ones(config_on):
 
 
 def test_a_package_without_configs(monkeypatch, tmp_path):
-    monkeypatch.setattr(
-        config_names, '__file__', str(tmp_path / 'mmfft' / 'config_names.py')
-    )
+    file = tmp_path / 'mmfft' / 'openmmlab' / 'config_names.py'
+    monkeypatch.setattr(config_names, '__file__', str(file))
     assert config_names.mim_folder() is None
     with pytest.raises(ConfigError, match='came without its configs'):
         config_names.config_file(OURS + DET)

@@ -8,12 +8,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..layers import StarReLU, convolve, mlp
 from ..ops.spectral import Grid
-from ..registry import MODELS
 from .base import FourierBackbone, drop_path_rates
-
-# The names of the family's `act_cfg`, also where mmcv is not installed.
-for _act in (StarReLU, nn.GELU, nn.ReLU, nn.SiLU):
-    MODELS.register_module(module=_act)
 
 
 def _norm(dim: int) -> nn.LayerNorm:
@@ -115,24 +110,15 @@ class MetaFormer(FourierBackbone):
             filters are resized. Defaults to 224.
         drop_path_rate (float): Stochastic depth of the last block, growing
             linearly from 0. Defaults to 0.
-        act_cfg (dict): Activation of the MLPs and of the mixers' expansion.
-            Defaults to ``dict(type='mmfft.StarReLU')``.
+        act_layer (Callable): Makes the activation of the MLPs and of the
+            mixers' expansion. Defaults to StarReLU.
         out_indices (int | Sequence[int]): Stages to return, of stride 4, 8,
             16, 32. Defaults to ``(0, 1, 2, 3)``.
         out_norm (bool): Whether each output passes a LayerNorm of its own,
             as for dense prediction. The family's classifiers take the plain
-            last stage instead, see :class:`mmfft.heads.MlpHead`. Defaults to
-            True.
-        frozen_stages (int): -1 freezes nothing, 0 the stem, k the stem and
-            the first k stages. Defaults to -1.
-        norm_eval (bool): Keep the norms in evaluation mode while training;
-            they have no running statistics, so that it changes no output.
-            Defaults to False.
+            last stage instead, see :class:`MlpClassifier`. Defaults to True.
         with_cp (bool): Recompute blocks in the backward pass to save memory.
             Defaults to False.
-        init_cfg (dict | list[dict], optional): Initialization. Defaults to
-            the published one, a truncated normal of deviation 0.02 for
-            convolutions and linear layers.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -146,44 +132,18 @@ class MetaFormer(FourierBackbone):
         in_channels: int = 3,
         img_size: int | Grid = 224,
         drop_path_rate: float = 0.0,
-        act_cfg: dict = dict(type='mmfft.StarReLU'),
+        act_layer: Callable[[], nn.Module] = StarReLU,
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         out_norm: bool = True,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
         with_cp: bool = False,
-        init_cfg: dict | list[dict] | None = None,
     ):
-        if init_cfg is None:
-            init_cfg = dict(
-                type='TruncNormal',
-                layer=['Conv2d', 'Linear'],
-                std=0.02,
-                bias=0.0,
-            )
-        super().__init__(
-            arch,
-            in_channels,
-            img_size,
-            out_indices,
-            frozen_stages,
-            norm_eval,
-            with_cp,
-            init_cfg,
-        )
+        super().__init__(arch, in_channels, img_size, out_indices, with_cp)
         if min(self.img_size) < self.min_image_size:
             raise ConfigError(
                 f'img_size must be at least {self.min_image_size} pixels on '
                 f'each side for the stem, got {img_size!r}'
             )
         dims, depths = self.arch['embed_dims'], self.arch['depths']
-
-        def act_layer():
-            try:
-                return MODELS.build(act_cfg)
-            except (KeyError, TypeError) as error:
-                raise ConfigError(f'act_cfg={act_cfg!r}: {error}') from error
-
         self.downsample_layers = nn.ModuleList()
         self.stages = nn.ModuleList()
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
@@ -217,7 +177,7 @@ class MetaFormer(FourierBackbone):
                 nn.LayerNorm(dims[i], eps=1e-6) if out_norm else nn.Identity()
             )
             self.add_module(f'norm{i}', norm)
-        self._freeze_stages()
+        self._init_parameters()
 
     @property
     def num_levels(self) -> int:
@@ -243,16 +203,12 @@ class MetaFormer(FourierBackbone):
                 outs.append(x)
         return outs
 
-    def _frozen_modules(self) -> list[nn.Module]:
-        frozen = max(1, self.frozen_stages)
-        modules = [*self.downsample_layers[:frozen]]
-        modules += self.stages[: self.frozen_stages]
-        modules += [
-            getattr(self, f'norm{i}')
-            for i in self.out_indices
-            if i < self.frozen_stages
+    def first_modules(self, levels: int) -> list[nn.Module]:
+        return [
+            *self.downsample_layers[: max(1, levels)],
+            *self.stages[:levels],
+            *self._first_norms(levels),
         ]
-        return modules
 
     def get_layer_depth(
         self, param_name: str, prefix: str = ''

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import Site
 
-from mmfft import lines
+from mmfft.openmmlab import lines
 
 # The assertions as the toolboxes have them: mmdet and mmpretrain, mmseg.
 MMDET = """

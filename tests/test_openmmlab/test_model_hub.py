@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from mmfft import model_hub
+from mmfft.openmmlab import model_hub
 
 
 def test_mmpretrain_knows_the_names(tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 
-from .errors import ConfigError
+from ..errors import ConfigError
 from .lines import installed
 
 PREFIX = 'mmfft::'
@@ -28,7 +28,7 @@ def mim_folder() -> Path | None:
         Path | None: ``mmfft/.mim`` of an installed package, or the checkout
         that mmfft is imported from; None without either.
     """
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / '.mim', package.parent):
         if (folder / 'model-index.yml').is_file():
             return folder

@@ -12,7 +12,7 @@ from mmengine.registry import VISUALIZERS
 from PIL import Image
 from random_weights import save_random_weights
 
-from mmfft.analysis.filters import load_model
+from mmfft.visualization.filters import load_model
 
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'

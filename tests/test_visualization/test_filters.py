@@ -7,7 +7,10 @@ from mmengine.registry import MODELS
 from PIL import Image
 from random_weights import save_random_weights
 
-from mmfft.analysis.filters import (
+from mmfft.errors import ConfigError
+from mmfft.layers import DynamicFilter, GlobalFilter
+from mmfft.ops import spectral_filter
+from mmfft.visualization.filters import (
     draw_filters,
     filter_layers,
     load_model,
@@ -17,9 +20,6 @@ from mmfft.analysis.filters import (
     spectrum_and_kernel,
     watch,
 )
-from mmfft.errors import ConfigError
-from mmfft.layers import DynamicFilter, GlobalFilter
-from mmfft.ops import spectral_filter
 
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import mmpretrain
 from torch import Tensor
 
-from ..backbones.base import FourierBackbone
+from ..models import FourierBackbone
 
 SCRIPT = Path('.mim', 'tools', 'visualization', 'vis_cam.py')
 

@@ -5,16 +5,51 @@ import pytest
 import torch
 from mmengine.model import ExponentialMovingAverage
 from mmengine.optim import build_optim_wrapper
-from test_base import build, every_backbone, loss_of
+from tiny_models import build, every_model, loss_of
 from torch import nn
 
+from mmfft import backbones
+from mmfft.errors import ConfigError
 from mmfft.layers import HalfSpectrum, StarReLU
 from mmfft.registry import MODELS
 
 
-@every_backbone
+@every_model
+@pytest.mark.parametrize('frozen', range(-1, 5))
+def test_frozen_stages(name, frozen):
+    model = build(name, backbones, frozen_stages=frozen, drop_path_rate=0.5)
+    model.train()
+    for _, parameter in model.named_parameters():
+        parameter.grad = None
+    outs = model(torch.randn(2, 3, 64, 64, requires_grad=True))
+    loss_of(outs).backward()
+    stage_of = dict(patch_embed=0, pos_embed=0, downsample_layers=0)
+    for key, parameter in model.named_parameters():
+        kind, first, *_ = key.split('.')
+        if kind in ('stages', 'blocks'):
+            level = int(first) + 1
+        elif kind.startswith('norm'):
+            level = int(kind.removeprefix('norm')) + 1
+        else:
+            number = int(first) if first.isdigit() else 0
+            level = number + 1 if number else stage_of[kind]
+        is_frozen = level <= frozen
+        assert (parameter.grad is None) == is_frozen, key
+    for i in range(max(frozen, 0)):
+        blocks = getattr(model, 'stages', None) or model.blocks
+        assert not blocks[i].training
+    assert model.training
+
+
+@every_model
+def test_frozen_stages_out_of_range(name):
+    with pytest.raises(ConfigError, match='frozen_stages=5 .* -1'):
+        build(name, backbones, frozen_stages=5)
+
+
+@every_model
 def test_norm_eval(name):
-    model = build(name, norm_eval=True, drop_path_rate=0.1).train()
+    model = build(name, backbones, norm_eval=True, drop_path_rate=0.1).train()
     norms = [m for m in model.modules() if isinstance(m, nn.LayerNorm)]
     assert norms
     assert not any(norm.training for norm in norms)
@@ -23,32 +58,10 @@ def test_norm_eval(name):
         for m in model.modules()
         if not list(m.children()) and m not in norms
     )
-    plain = build(name).train()
+    plain = build(name, backbones).train()
     assert all(
         m.training for m in plain.modules() if isinstance(m, nn.LayerNorm)
     )
-
-
-@every_backbone
-def test_checkpointing_keeps_less(name):
-    """Bytes that autograd holds between forward and backward."""
-
-    def kept(with_cp):
-        model = build(name, with_cp=with_cp).train()
-        own = {p.data_ptr() for p in model.parameters()}
-        sizes = {}
-
-        def pack(tensor):
-            if tensor.data_ptr() not in own:
-                sizes[tensor.data_ptr()] = tensor.numel()
-            return tensor
-
-        x = torch.randn(2, 3, 64, 64)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            loss_of(model(x))
-        return sum(sizes.values())
-
-    assert kept(True) < 0.6 * kept(False)
 
 
 def close_to_normal(values, std):
@@ -58,14 +71,14 @@ def close_to_normal(values, std):
     assert abs(values.std() - std) < 5 * error
 
 
-@every_backbone
+@every_model
 def test_initial_values_are_the_published_distributions(name):
     wide = dict(embed_dims=[16, 32, 64, 64], depths=[1, 1, 1, 1])
     arch = {
         'gfnet': dict(embed_dim=64, depth=4),
         'gfnet-h': dict(**wide, layer_scale=0.5),
     }.get(name, wide)
-    model = build(name, arch=arch, img_size=128)
+    model = build(name, backbones, arch=arch, img_size=128)
     for module in model.modules():
         convolution = isinstance(module, nn.Conv2d)
         if isinstance(module, nn.Linear) or convolution:
@@ -90,10 +103,10 @@ def test_initial_values_are_the_published_distributions(name):
         assert (model.blocks[0][0].gamma == 0.5).all()
 
 
-@every_backbone
+@every_model
 def test_no_decay_of_norms_biases_and_scalars(name):
     """By three rules of mmengine's own constructor, without names."""
-    model = build(name)
+    model = build(name, backbones)
     wrapper = build_optim_wrapper(
         model,
         dict(
@@ -113,14 +126,14 @@ def test_no_decay_of_norms_biases_and_scalars(name):
         assert (id(parameter) in decayed) == (parameter.dim() > 1), key
 
 
-@every_backbone
+@every_model
 def test_moving_average(name):
     """Also on another grid than the stored one, where filters are kept.
 
     It writes past PyTorch's version counters; the evaluation loop calls
     eval() after it, which drops what is kept.
     """
-    model = build(name)
+    model = build(name, backbones)
     average = ExponentialMovingAverage(model, momentum=0.5).eval()
     x = torch.randn(1, 3, 96, 64)
     with torch.no_grad():
@@ -132,7 +145,7 @@ def test_moving_average(name):
     average.eval()
     with torch.no_grad():
         ours = average(x)
-    expected = build(name).eval()
+    expected = build(name, backbones).eval()
     expected.load_state_dict(average.module.state_dict())
     with torch.no_grad():
         for out, same in zip(ours, expected(x)):
@@ -142,7 +155,7 @@ def test_moving_average(name):
 def test_gfnet_as_a_feature_pyramid():
     """One scale to four by mmseg's own neck, from any scope."""
     pytest.importorskip('mmseg', reason="the neck is mmsegmentation's")
-    net = build('gfnet', out_indices=(0, 1, 2, 3))
+    net = build('gfnet', backbones, out_indices=(0, 1, 2, 3))
     neck = MODELS.build(
         dict(
             type='mmseg.Feature2Pyramid',

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What every backbone does, over all of them."""
+"""What every model does, over all of them."""
 
 import copy
 import io
@@ -7,40 +7,12 @@ import pickle
 
 import pytest
 import torch
+from tiny_models import build, every_model, loss_of
 
-from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
 from mmfft.errors import ConfigError
 
-TINY = dict(embed_dims=[8, 16, 24, 32], depths=[1, 1, 2, 1])
-BACKBONES = {
-    'dfformer': (DFFormer, dict(arch=TINY)),
-    'afno': (DFFormer, dict(arch=TINY, token_mixers=('AFNO2D',) * 4)),
-    'cdfformer': (CDFFormer, dict(arch=TINY)),
-    'gfformer': (GFFormer, dict(arch=TINY)),
-    'gfnet': (
-        GFNet,
-        dict(
-            arch=dict(embed_dim=16, depth=4), patch_size=8, out_indices=(1, 3)
-        ),
-    ),
-    'gfnet-h': (GFNetPyramid, dict(arch=dict(**TINY, layer_scale=0.5))),
-}
-every_backbone = pytest.mark.parametrize('name', BACKBONES)
 
-
-def build(name, **kwargs):
-    cls, options = BACKBONES[name]
-    torch.manual_seed(0)
-    model = cls(**{**options, 'img_size': 64, **kwargs})
-    model.init_weights()
-    return model
-
-
-def loss_of(outs):
-    return sum((out * out).sum() for out in outs)
-
-
-@every_backbone
+@every_model
 @pytest.mark.parametrize('size', [(64, 64), (96, 64), (33, 47), (8, 130)])
 @pytest.mark.parametrize('filter_resize', ['bicubic', 'kernel', 'spectrum'])
 def test_any_size_trains_every_parameter(name, size, filter_resize):
@@ -65,7 +37,7 @@ def test_strides_and_channels(name):
     ]
 
 
-@every_backbone
+@every_model
 def test_out_indices(name):
     levels = build(name).num_levels
     whole = build(name, out_indices=tuple(range(levels))).eval()
@@ -82,7 +54,7 @@ def test_out_indices(name):
             assert norms == {f'norm{i % levels}' for i in wanted}
 
 
-@every_backbone
+@every_model
 @pytest.mark.parametrize('indices', [(0,), (1,)])
 def test_nothing_idle_behind_the_last_output(name, indices):
     # A parameter without gradient breaks DistributedDataParallel.
@@ -91,34 +63,7 @@ def test_nothing_idle_behind_the_last_output(name, indices):
     assert all(p.grad is not None for p in model.parameters())
 
 
-@every_backbone
-@pytest.mark.parametrize('frozen', range(-1, 5))
-def test_frozen_stages(name, frozen):
-    model = build(name, frozen_stages=frozen, drop_path_rate=0.5)
-    model.train()
-    for _, parameter in model.named_parameters():
-        parameter.grad = None
-    outs = model(torch.randn(2, 3, 64, 64, requires_grad=True))
-    loss_of(outs).backward()
-    stage_of = dict(patch_embed=0, pos_embed=0, downsample_layers=0)
-    for key, parameter in model.named_parameters():
-        kind, first, *_ = key.split('.')
-        if kind in ('stages', 'blocks'):
-            level = int(first) + 1
-        elif kind.startswith('norm'):
-            level = int(kind.removeprefix('norm')) + 1
-        else:
-            number = int(first) if first.isdigit() else 0
-            level = number + 1 if number else stage_of[kind]
-        is_frozen = level <= frozen
-        assert (parameter.grad is None) == is_frozen, key
-    for i in range(max(frozen, 0)):
-        blocks = getattr(model, 'stages', None) or model.blocks
-        assert not blocks[i].training
-    assert model.training
-
-
-@every_backbone
+@every_model
 def test_checkpointing_changes_nothing(name):
     plain, saving = build(name), build(name, with_cp=True)
     x = torch.randn(1, 3, 64, 64)
@@ -130,7 +75,29 @@ def test_checkpointing_changes_nothing(name):
     torch.testing.assert_close(grads[0], grads[1])
 
 
-@every_backbone
+@every_model
+def test_checkpointing_keeps_less(name):
+    """Bytes that autograd holds between forward and backward."""
+
+    def kept(with_cp):
+        model = build(name, with_cp=with_cp).train()
+        own = {p.data_ptr() for p in model.parameters()}
+        sizes = {}
+
+        def pack(tensor):
+            if tensor.data_ptr() not in own:
+                sizes[tensor.data_ptr()] = tensor.numel()
+            return tensor
+
+        x = torch.randn(2, 3, 64, 64)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+            loss_of(model(x))
+        return sum(sizes.values())
+
+    assert kept(True) < 0.6 * kept(False)
+
+
+@every_model
 def test_state_dict_moves_between_sizes(name):
     source, target = build(name), build(name, img_size=(96, 56))
     state = source.state_dict()
@@ -144,7 +111,7 @@ def test_state_dict_moves_between_sizes(name):
         torch.testing.assert_close(target.eval()(x), again.eval()(x))
 
 
-@every_backbone
+@every_model
 def test_copies_and_pickles(name):
     model = build(name).eval()
     x = torch.randn(1, 3, 96, 64)
@@ -157,7 +124,7 @@ def test_copies_and_pickles(name):
             torch.testing.assert_close(other(x), expected)
 
 
-@every_backbone
+@every_model
 @pytest.mark.parametrize(
     'dtype', [torch.float64, torch.bfloat16, torch.float16]
 )
@@ -176,7 +143,7 @@ def test_dtypes(name, dtype):
         assert torch.isfinite(out).all()
 
 
-@every_backbone
+@every_model
 def test_safe_to_save_and_load(name):
     buffer = io.BytesIO()
     torch.save(build(name).state_dict(), buffer)
@@ -184,7 +151,7 @@ def test_safe_to_save_and_load(name):
     build(name).load_state_dict(torch.load(buffer, weights_only=True))
 
 
-@every_backbone
+@every_model
 def test_layer_depth_grows_from_stem_to_output(name):
     model = build(name)
     depths = {}
@@ -199,7 +166,7 @@ def test_layer_depth_grows_from_stem_to_output(name):
     )
 
 
-@every_backbone
+@every_model
 @pytest.mark.parametrize(
     'wrong, message',
     [
@@ -211,7 +178,6 @@ def test_layer_depth_grows_from_stem_to_output(name):
         (dict(img_size=0), 'img_size must be .* got 0'),
         (dict(img_size=(64, -1)), 'img_size must be'),
         (dict(img_size=(64, 64, 3)), 'img_size must be'),
-        (dict(frozen_stages=5), 'frozen_stages=5 .* -1'),
         (dict(filter_resize='nearest'), "filter_resize .*'nearest'"),
     ],
 )

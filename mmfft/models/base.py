@@ -1,0 +1,320 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import logging
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import torch
+import torch.utils.checkpoint as checkpoint
+from torch import Tensor, nn
+
+from ..errors import ConfigError, require_whole_number
+from ..layers import GridParameter
+from ..ops.spectral import Grid
+
+_LOGGER = logging.getLogger('mmfft')
+
+
+class FourierBackbone(nn.Module):
+    """What the Fourier backbones share: arguments, levels, loading.
+
+    A subclass has ``arch_zoo`` and builds its layers after calling this
+    constructor, then calls :meth:`_init_parameters`.
+
+    Args:
+        arch (str | dict): A name in ``arch_zoo`` or a dict with its keys.
+        in_channels (int): Channels of the image.
+        img_size (int | tuple[int, int]): Input size ``(H, W)`` that the
+            filters are stored for. Other inputs work too.
+        out_indices (int | Sequence[int]): Levels to return, ascending,
+            negative ones counted from the end.
+        with_cp (bool): Recompute each block in the backward pass instead of
+            keeping its activations.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    arch_zoo: dict[str, dict] = {}
+    # What the stem needs for one token.
+    min_image_size = 1
+    # Layers that start from a truncated normal; others keep PyTorch's own.
+    truncated_normal_layers: tuple[type[nn.Module], ...] = (
+        nn.Conv2d,
+        nn.Linear,
+    )
+
+    def __init__(
+        self,
+        arch: str | dict,
+        in_channels: int,
+        img_size: int | Grid,
+        out_indices: int | Sequence[int],
+        with_cp: bool,
+    ):
+        super().__init__()
+        self.arch = self._resolve_arch(arch)
+        require_whole_number('in_channels', in_channels, 1)
+        self.in_channels = in_channels
+        self.img_size = _resolve_img_size(img_size)
+        self.out_indices = _resolve_out_indices(out_indices, self.num_levels)
+        self.with_cp = with_cp
+
+    @property
+    def num_levels(self) -> int:
+        """Levels whose outputs ``out_indices`` can name."""
+        raise NotImplementedError
+
+    @classmethod
+    def _resolve_arch(cls, arch: str | dict) -> dict:
+        keys = set(next(iter(cls.arch_zoo.values())))
+        if isinstance(arch, str):
+            if arch.lower() not in cls.arch_zoo:
+                raise ConfigError(
+                    f'arch={arch!r} is not an arch of {cls.__name__}: choose '
+                    f'from {sorted(cls.arch_zoo)} or give a dict with the '
+                    f'keys {sorted(keys)}'
+                )
+            return cls.arch_zoo[arch.lower()]
+        if not isinstance(arch, dict) or set(arch) != keys:
+            raise ConfigError(
+                f'arch={arch!r} must be one of {sorted(cls.arch_zoo)} or a '
+                f'dict with the keys {sorted(keys)}'
+            )
+        for key in ('embed_dim', 'depth'):
+            if key in keys:
+                require_whole_number(f'{key} of arch', arch[key], 1)
+        # A stage without blocks is its downsampling alone.
+        for key, least in [('embed_dims', 1), ('depths', 0)]:
+            if key not in keys:
+                continue
+            if not isinstance(arch[key], (list, tuple)) or len(arch[key]) != 4:
+                raise ConfigError(
+                    f'{key} of arch needs four entries, got {arch[key]!r}'
+                )
+            for size in arch[key]:
+                require_whole_number(f'{key} of arch', size, least)
+        return arch
+
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        """Features as they leave the last block of some levels.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+            levels (Sequence[int]): Ascending; nothing behind the last one is
+                computed.
+
+        Returns:
+            list[Tensor]: One ``(B, H, W, C)`` a level, before its norm.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Image to features.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+
+        Returns:
+            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index.
+        """
+        self._check_image(x)
+        outs = self.forward_levels(x, self.out_indices)
+        return tuple(
+            getattr(self, f'norm{i}')(out).permute(0, 3, 1, 2).contiguous()
+            for i, out in zip(self.out_indices, outs)
+        )
+
+    def _check_image(self, x: Tensor) -> None:
+        # In a graph the sizes may be symbols, which stay free of conditions.
+        if torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            what = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(
+                f'the image must be a tensor of floating point, got {what}'
+            )
+        least, channels = self.min_image_size, self.in_channels
+        if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
+            raise ValueError(
+                f'the image must have shape (B, {channels}, H, W) with H and '
+                f'W of at least {least}, got {tuple(x.shape)}'
+            )
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        if self.with_cp and x.requires_grad:
+            return checkpoint.checkpoint(block, x, use_reentrant=False)
+        return block(x)
+
+    def first_modules(self, levels: int) -> list[nn.Module]:
+        """The stem and the first levels, with their output norms.
+
+        Args:
+            levels (int): From 0, the stem alone, to ``num_levels``.
+
+        Returns:
+            list[nn.Module]: Modules of this backbone.
+        """
+        raise NotImplementedError
+
+    def _first_norms(self, levels: int) -> list[nn.Module]:
+        return [
+            getattr(self, f'norm{i}') for i in self.out_indices if i < levels
+        ]
+
+    def _init_parameters(self) -> None:
+        init_truncated_normal(self, self.truncated_normal_layers)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
+        """Check and report what comes in, before anything is changed."""
+        own = _without_grids(self.state_dict())
+        if not prefix and not any(name in state_dict for name in own):
+            _take_backbone_of_classifier(state_dict)
+        under_prefix = {
+            name.removeprefix(prefix): value
+            for name, value in state_dict.items()
+            if name.startswith(prefix)
+        }
+        incoming = _without_grids(under_prefix)
+        loaded = [name for name in own if name in incoming]
+        if not loaded and (incoming or not prefix):
+            raise ConfigError(
+                f'nothing in the checkpoint fits {type(self).__name__}: it '
+                f'has {list(incoming)[:3]}, the model {list(own)[:3]}'
+            )
+        resized = self._check_shapes(loaded, own, under_prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        # A part of a larger model may be left out on purpose.
+        if not loaded:
+            self._log(
+                f'{type(self).__name__}: the checkpoint has nothing for '
+                f'{prefix}',
+                logging.WARNING,
+            )
+            return
+        self._log(
+            f'{type(self).__name__}: loaded {len(loaded)} of {len(own)} '
+            f'tensors; resized: {resized or "none"}; missing: '
+            f'{_some(n for n in own if n not in incoming)}; left over: '
+            f'{_some(n for n in incoming if n not in own)}',
+            logging.INFO,
+        )
+
+    def _log(self, message: str, level: int) -> None:
+        _LOGGER.log(level, message)
+
+    def _check_shapes(
+        self, loaded: list[str], own: dict, incoming: dict
+    ) -> str:
+        """Refuse shapes that do not fit; say what is resized."""
+        changes = Counter()
+        on_grids = {
+            f'{name}.weight': module
+            for name, module in self.named_modules()
+            if isinstance(module, GridParameter)
+        }
+        for name in loaded:
+            module = on_grids.get(name)
+            fits = (
+                incoming[name].shape == own[name].shape
+                if module is None
+                else module.same_channels(incoming[name])
+            )
+            if not fits:
+                raise ConfigError(
+                    f'the checkpoint does not fit arch={self.arch} of '
+                    f'{type(self).__name__}: {name} has shape '
+                    f'{tuple(incoming[name].shape)}, the model '
+                    f'{tuple(own[name].shape)}'
+                )
+            if module is None:
+                continue
+            old = module.incoming_grid(incoming, name.removesuffix('weight'))
+            if old != module.size:
+                changes[type(module).__name__, old, module.size] += 1
+        return ', '.join(
+            f'{count} {kind} from {old[0]}x{old[1]} to {new[0]}x{new[1]}'
+            for (kind, old, new), count in changes.items()
+        )
+
+
+def init_truncated_normal(
+    module: nn.Module, layers: tuple[type[nn.Module], ...]
+) -> None:
+    """Published initialization: deviation 0.02, biases 0.
+
+    Args:
+        module (nn.Module): Whose layers, itself included, get new values.
+        layers (tuple[type]): Which of them.
+    """
+    for layer in module.modules():
+        if isinstance(layer, layers):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _without_grids(state_dict: dict) -> dict:
+    # Published checkpoints do not have them.
+    return {k: v for k, v in state_dict.items() if not k.endswith('.grid')}
+
+
+def _take_backbone_of_classifier(state_dict: dict) -> None:
+    """Drop ``backbone.`` from the names, in place."""
+    for name in list(state_dict):
+        if name.startswith('backbone.'):
+            state_dict[name.removeprefix('backbone.')] = state_dict.pop(name)
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f', ... ({len(names)} in all)' if len(names) > 3 else ''
+    return ', '.join(names[:3]) + more or 'none'
+
+
+def _resolve_img_size(img_size: int | Grid) -> Grid:
+    size = (img_size,) * 2 if isinstance(img_size, int) else img_size
+    if (
+        not isinstance(size, (list, tuple))
+        or len(size) != 2
+        or not all(isinstance(n, int) and n > 0 for n in size)
+    ):
+        raise ConfigError(
+            'img_size must be a positive int or (height, width) '
+            f'of positive ints, got {img_size!r}'
+        )
+    return tuple(size)
+
+
+def _resolve_out_indices(
+    out_indices: int | Sequence[int], num_levels: int
+) -> tuple[int, ...]:
+    indices = (out_indices,) if isinstance(out_indices, int) else out_indices
+    if not isinstance(indices, (list, tuple)) or not all(
+        isinstance(i, int) for i in indices
+    ):
+        raise ConfigError(
+            'out_indices must be a whole number or several, got '
+            f'{out_indices!r}'
+        )
+    indices = tuple(indices)
+    resolved = tuple(i + num_levels if i < 0 else i for i in indices)
+    if not indices or not all(0 <= i < num_levels for i in resolved):
+        raise ConfigError(
+            f'out_indices={indices} is out of range: choose from 0 to '
+            f'{num_levels - 1}, or from -{num_levels} to -1 counted from the '
+            'end'
+        )
+    if list(resolved) != sorted(set(resolved)):
+        raise ConfigError(
+            f'out_indices={indices} must be ascending and without repetition'
+        )
+    return resolved
+
+
+def drop_path_rates(rate: float, num_blocks: int) -> list[float]:
+    """Stochastic depth growing linearly from 0 to ``rate`` over blocks."""
+    if not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+        raise ConfigError(
+            f'drop_path_rate must be a number from 0 to below 1, got {rate!r}'
+        )
+    return [rate * i / max(1, num_blocks - 1) for i in range(num_blocks)]

@@ -1,0 +1,360 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import math
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from timm.layers import DropPath
+from torch import Tensor, nn
+
+from ..errors import ConfigError, require_whole_number
+from ..layers import GlobalFilter, GridParameter, convolve, mlp
+from ..ops.bicubic import interpolate_bicubic
+from ..ops.half_spectrum import Grid
+from .base import FourierBackbone, drop_path_rates
+
+_norm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches: a convolution of stride ``patch``.
+
+    Sizes that are no multiple of the patch are zero-padded on the right and
+    at the bottom, so that no pixel is lost.
+    """
+
+    def __init__(self, in_channels: int, dim: int, patch: int):
+        super().__init__()
+        self.patch = patch
+        self.proj = nn.Conv2d(in_channels, dim, patch, stride=patch)
+
+    def out_grid(self, grid: Grid) -> Grid:
+        return tuple(-(-n // self.patch) for n in grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, H', W', dim)``."""
+        bottom, right = (-n % self.patch for n in x.shape[2:])
+        x = nn.functional.pad(x, (0, right, 0, bottom))
+        # The layout changes here, once; between stages this copies nothing.
+        return convolve(self.proj, x).contiguous()
+
+
+class PositionEmbedding(GridParameter):
+    """Learned position embedding, resized (bicubic) to other grids."""
+
+    def __init__(self, grid: Grid, dim: int):
+        weight = torch.empty(1, grid[0] * grid[1], dim)
+        super().__init__(grid, nn.init.trunc_normal_(weight, std=0.02))
+
+    def resize(self, weight: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
+        # As published: no antialiasing, corners not aligned.
+        planes = weight[0].float().unflatten(0, tuple(old_grid))
+        planes = interpolate_bicubic(planes, new_grid, align_corners=False)
+        return planes.flatten(0, 1)[None].to(weight.dtype)
+
+    def guess_grid(self, weight: Tensor) -> Grid:
+        side = math.isqrt(weight.shape[1])
+        if side * side != weight.shape[1]:
+            raise ConfigError(
+                f'a position embedding of {weight.shape[1]} tokens is not '
+                'square and its checkpoint does not tell its grid'
+            )
+        return side, side
+
+    def same_channels(self, weight: Tensor) -> bool:
+        return weight.shape[2:] == self.weight.shape[2:]
+
+    def forward(self, grid: Grid) -> Tensor:
+        """Embedding on ``grid``, ``(1, H, W, dim)``."""
+        return super().forward(grid).unflatten(1, tuple(grid))
+
+
+class GFNetBlock(nn.Module):
+    """One residual: ``x + drop_path(gamma * mlp(norm(filter(norm(x)))))``.
+
+    Args:
+        dim (int): Channels.
+        grid (tuple[int, int]): Grid that the filters are stored for.
+        drop_path (float): Rate of stochastic depth.
+        layer_scale (float, optional): Initial gamma; None for no gamma.
+        filter_resize (str): See :func:`mmfft.ops.resize_filter`.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: Grid,
+        drop_path: float,
+        layer_scale: float | None,
+        filter_resize: str,
+    ):
+        super().__init__()
+        self.norm1 = _norm(dim)
+        self.token_mixer = GlobalFilter(dim, grid, filter_resize)
+        self.norm2 = _norm(dim)
+        self.mlp = mlp(dim, 4 * dim, dim, nn.GELU, bias=True)
+        self.gamma = (
+            None
+            if layer_scale is None
+            else nn.Parameter(torch.full((dim,), layer_scale))
+        )
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.mlp(self.norm2(self.token_mixer(self.norm1(x))))
+        if self.gamma is not None:
+            out = self.gamma * out
+        return x + self.drop_path(out)
+
+
+class _GFNetBase(FourierBackbone):
+    """Arguments and output of both GFNets.
+
+    Features are channels-last ``(B, H, W, C)`` inside.
+    """
+
+    # As published: convolutions keep PyTorch's own initialization.
+    truncated_normal_layers = (nn.Linear,)
+
+    def _add_norms(self, dims: Sequence[int], out_norm: bool) -> None:
+        for i in self.out_indices:
+            self.add_module(
+                f'norm{i}', _norm(dims[i]) if out_norm else nn.Identity()
+            )
+
+
+class GFNet(_GFNetBase):
+    """Global filters at one resolution.
+
+    From `Global Filter Networks for Image Classification
+    <https://arxiv.org/abs/2107.00645>`_. Each block is a level: the outputs
+    all have the stride of the patch, dense heads take them through a
+    toolbox's neck that makes a pyramid of one scale.
+
+    Args:
+        arch (str | dict): ``'ti'``, ``'xs'``, ``'s'``, ``'b'`` or a dict with
+            ``embed_dim`` and ``depth``. Defaults to ``'ti'``.
+        in_channels (int): Channels of the image. Defaults to 3.
+        img_size (int | tuple[int, int]): Input size ``(H, W)`` that filters
+            and position embedding are stored for; any other input size
+            works, they are resized. Defaults to 224.
+        patch_size (int): Side of a patch in pixels. Defaults to 16.
+        drop_path_rate (float): Stochastic depth of the last block, growing
+            linearly from 0. Defaults to 0.
+        filter_resize (str): How filters are brought to another grid, at load
+            and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
+            ``'bicubic'``.
+        out_indices (int | Sequence[int]): Blocks to return. Defaults to -1,
+            the last.
+        out_norm (bool): Whether each output passes a LayerNorm of its own;
+            the classifier's last one is published. Defaults to True.
+        with_cp (bool): Recompute blocks in the backward pass to save memory.
+            Defaults to False.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    arch_zoo = {
+        'ti': dict(embed_dim=256, depth=12),
+        'xs': dict(embed_dim=384, depth=12),
+        's': dict(embed_dim=384, depth=19),
+        'b': dict(embed_dim=512, depth=19),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'ti',
+        in_channels: int = 3,
+        img_size: int | Grid = 224,
+        patch_size: int = 16,
+        drop_path_rate: float = 0.0,
+        filter_resize: str = 'bicubic',
+        out_indices: int | Sequence[int] = -1,
+        out_norm: bool = True,
+        with_cp: bool = False,
+    ):
+        super().__init__(arch, in_channels, img_size, out_indices, with_cp)
+        require_whole_number('patch_size', patch_size, 1)
+        dim, depth = self.arch['embed_dim'], self.arch['depth']
+        self.patch_embed = PatchEmbed(in_channels, dim, patch_size)
+        grid = self.patch_embed.out_grid(self.img_size)
+        self.pos_embed = PositionEmbedding(grid, dim)
+        rates = drop_path_rates(drop_path_rate, depth)
+        self.blocks = nn.ModuleList(
+            GFNetBlock(dim, grid, rate, None, filter_resize)
+            for rate in rates[: self.out_indices[-1] + 1]
+        )
+        self._add_norms([dim] * depth, out_norm)
+        self._init_parameters()
+
+    @property
+    def num_levels(self) -> int:
+        return self.arch['depth']
+
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        x = self.patch_embed(x)
+        x = x + self.pos_embed(x.shape[1:3])
+        outs = []
+        for i in range(levels[-1] + 1):
+            x = self._run(self.blocks[i], x)
+            if i in levels:
+                outs.append(x)
+        return outs
+
+    def first_modules(self, levels: int) -> list[nn.Module]:
+        return [
+            self.patch_embed,
+            self.pos_embed,
+            *self.blocks[:levels],
+            *self._first_norms(levels),
+        ]
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """See :meth:`MetaFormer.get_layer_depth`."""
+        num_layers = self.arch['depth'] + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        kind, *rest = param_name[len(prefix) :].split('.')
+        if kind in ('patch_embed', 'pos_embed'):
+            return 0, num_layers
+        if kind == 'blocks':
+            return 1 + int(rest[0]), num_layers
+        return num_layers - 1, num_layers
+
+
+class GFNetPyramid(_GFNetBase):
+    """Global filters in four stages, published as GFNet-H.
+
+    From `Global Filter Networks for Image Classification
+    <https://arxiv.org/abs/2107.00645>`_.
+
+    Args:
+        arch (str | dict): ``'h-ti'``, ``'h-s'``, ``'h-b'`` or a dict with
+            ``embed_dims``, ``depths`` and ``layer_scale`` (initial gamma of
+            the blocks). Defaults to ``'h-ti'``.
+        in_channels (int): Channels of the image. Defaults to 3.
+        img_size (int | tuple[int, int]): Input size ``(H, W)`` that filters
+            and position embedding are stored for; any other input size
+            works, they are resized. Defaults to 224.
+        drop_path_rate (float): Stochastic depth of the last block, growing
+            linearly from 0. Defaults to 0.
+        filter_resize (str): How filters are brought to another grid, at load
+            and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
+            ``'bicubic'``.
+        out_indices (int | Sequence[int]): Stages to return, of stride 4, 8,
+            16, 32. Defaults to ``(0, 1, 2, 3)``.
+        out_norm (bool): Whether each output passes a LayerNorm of its own;
+            the classifier's last one is published. Defaults to True.
+        with_cp (bool): Recompute blocks in the backward pass to save memory.
+            Defaults to False.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    arch_zoo = {
+        'h-ti': dict(
+            embed_dims=[64, 128, 256, 512],
+            depths=[3, 3, 10, 3],
+            layer_scale=1e-3,
+        ),
+        'h-s': dict(
+            embed_dims=[96, 192, 384, 768],
+            depths=[3, 3, 10, 3],
+            layer_scale=1e-5,
+        ),
+        'h-b': dict(
+            embed_dims=[96, 192, 384, 768],
+            depths=[3, 3, 27, 3],
+            layer_scale=1e-6,
+        ),
+    }
+
+    def __init__(
+        self,
+        arch: str | dict = 'h-ti',
+        in_channels: int = 3,
+        img_size: int | Grid = 224,
+        drop_path_rate: float = 0.0,
+        filter_resize: str = 'bicubic',
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        out_norm: bool = True,
+        with_cp: bool = False,
+    ):
+        super().__init__(arch, in_channels, img_size, out_indices, with_cp)
+        dims, depths = self.arch['embed_dims'], self.arch['depths']
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        grid = self.img_size
+        self.patch_embed = nn.ModuleList()
+        self.blocks = nn.ModuleList()
+        for i in range(self.out_indices[-1] + 1):
+            embed = (
+                PatchEmbed(in_channels, dims[0], 4)
+                if i == 0
+                else PatchEmbed(dims[i - 1], dims[i], 2)
+            )
+            grid = embed.out_grid(grid)
+            if i == 0:
+                self.pos_embed = PositionEmbedding(grid, dims[0])
+            self.patch_embed.append(embed)
+            self.blocks.append(
+                nn.Sequential(
+                    *(
+                        GFNetBlock(
+                            dims[i],
+                            grid,
+                            next(rates),
+                            self.arch['layer_scale'],
+                            filter_resize,
+                        )
+                        for _ in range(depths[i])
+                    )
+                )
+            )
+        self._add_norms(dims, out_norm)
+        self._init_parameters()
+
+    @property
+    def num_levels(self) -> int:
+        return 4
+
+    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
+        outs = []
+        for i in range(levels[-1] + 1):
+            # A permuted view: a convolution reads channels-last as it is.
+            x = self.patch_embed[i](x if i == 0 else x.permute(0, 3, 1, 2))
+            if i == 0:
+                x = x + self.pos_embed(x.shape[1:3])
+            for block in self.blocks[i]:
+                x = self._run(block, x)
+            if i in levels:
+                outs.append(x)
+        return outs
+
+    def first_modules(self, levels: int) -> list[nn.Module]:
+        return [
+            *self.patch_embed[: max(1, levels)],
+            self.pos_embed,
+            *self.blocks[:levels],
+            *self._first_norms(levels),
+        ]
+
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """See :meth:`MetaFormer.get_layer_depth`."""
+        depths = self.arch['depths']
+        num_layers = sum(depths) + 2
+        if not param_name.startswith(prefix):
+            return num_layers - 1, num_layers
+        kind, *rest = param_name[len(prefix) :].split('.')
+        if kind == 'pos_embed' or (kind == 'patch_embed' and rest[0] == '0'):
+            return 0, num_layers
+        if kind in ('patch_embed', 'blocks'):
+            stage = int(rest[0])
+            block = int(rest[1]) if kind == 'blocks' else 0
+            return 1 + sum(depths[:stage]) + block, num_layers
+        return num_layers - 1, num_layers

@@ -1,0 +1,14 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Imported by every room that needs OpenMMLab: names the extra without it."""
+
+try:
+    import mmengine  # noqa: F401
+except ModuleNotFoundError as error:
+    if error.name != 'mmengine':
+        raise
+    raise ModuleNotFoundError(
+        'this part of mmfft works with OpenMMLab, and mmengine is not '
+        "installed: pip install 'mmfft[openmmlab]', or "
+        "'mmfft[openmmlab-original]' for the original line",
+        name='mmengine',
+    ) from error

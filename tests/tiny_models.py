@@ -1,0 +1,36 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""A small model of every kind, plain or as a backbone of OpenMMLab."""
+
+import pytest
+import torch
+
+from mmfft import models
+
+TINY = dict(embed_dims=[8, 16, 24, 32], depths=[1, 1, 2, 1])
+MODELS = {
+    'dfformer': ('DFFormer', dict(arch=TINY)),
+    'afno': ('DFFormer', dict(arch=TINY, token_mixers=('AFNO2D',) * 4)),
+    'cdfformer': ('CDFFormer', dict(arch=TINY)),
+    'gfformer': ('GFFormer', dict(arch=TINY)),
+    'gfnet': (
+        'GFNet',
+        dict(
+            arch=dict(embed_dim=16, depth=4), patch_size=8, out_indices=(1, 3)
+        ),
+    ),
+    'gfnet-h': ('GFNetPyramid', dict(arch=dict(**TINY, layer_scale=0.5))),
+}
+every_model = pytest.mark.parametrize('name', MODELS)
+
+
+def build(name, package=models, **kwargs):
+    cls, options = MODELS[name]
+    torch.manual_seed(0)
+    model = getattr(package, cls)(**{**options, 'img_size': 64, **kwargs})
+    if package is not models:
+        model.init_weights()
+    return model
+
+
+def loss_of(outs):
+    return sum((out * out).sum() for out in outs)
