@@ -20,7 +20,7 @@ RUN := "$(VENV)/bin/python"
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-cls demo-det demo-seg data test fuzz lint format \
 	clean distclean app test-app install-upstream test-upstream test-compiled \
-	lock
+	test-core lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -65,16 +65,37 @@ test-upstream: ## Lint and test with the original OpenMMLab
 test-compiled: ## Test with compiled ops of mmcv (.venv-compiled)
 	@$(MAKE) --no-print-directory test OPS=compiled VENV=.venv-compiled
 
+# What needs neither mmengine nor a toolbox. pytest itself, unlike python -m
+# pytest, does not find mmfft in the checkout: the wheel is what is tested.
+CORE_TESTS := tests/test_core.py tests/test_ops tests/test_layers \
+	tests/test_models tests/test_checkpoints tests/test_timm_models.py \
+	tests/test_fuzz/test_fuzz_ops.py
+CORE := .venv-core/bin
+
+test-core: install ## Test the core, from a wheel, beside torch and timm alone
+	$(RUN) -m venv --clear --without-pip .venv-core
+	rm -rf build
+	"$(VENV)/bin/uv" build --quiet --wheel --no-build-isolation \
+		--python $(VENV)/bin/python --out-dir .venv-core/wheel .
+	"$(VENV)/bin/uv" pip install --quiet --python $(CORE)/python \
+		--constraints requirements/lock/onedl.txt \
+		-r requirements/tests.txt .venv-core/wheel/*.whl
+	OMP_NUM_THREADS=1 $(CORE)/pytest -n $(PYTEST_WORKERS) $(CORE_TESTS) \
+		$(PYTEST_ARGS)
+
 test-app: install ## Test that page in a headless Chromium
 	$(RUN) -m pytest tests/browser_app.py
 
-lint: install ## Check style and likely bugs
+lint: install ## Check style, likely bugs and what imports what
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	"$(VENV)/bin/lint-imports" --no-logo --no-cache
+	$(RUN) scripts/floors.py --check
 
 format: install ## Rewrite the code in the style that lint asks for
 	$(RUN) -m ruff check --fix-only .
 	$(RUN) -m ruff format .
+	$(RUN) scripts/floors.py
 
 lock: install ## Choose the newest versions anew for requirements/lock
 	for line in onedl upstream; do \
@@ -96,4 +117,4 @@ clean: ## Delete build leftovers and caches; .venv and data/ stay
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## Delete what clean deletes, environments and data/ too
-	rm -rf .venv .venv-upstream .venv-compiled data mmfft.egg-info mmfft/.mim
+	rm -rf .venv .venv-upstream .venv-compiled .venv-core data mmfft.egg-info mmfft/.mim

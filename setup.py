@@ -93,12 +93,15 @@ extras = {
     name: read_requirements(f'requirements/{name}.txt')
     for name in ('tests', 'export', 'demo', 'vis', 'app')
 }
+extras['openmmlab'] = read_requirements('requirements/onedl.txt')
 extras['all'] = sorted(set(sum(extras.values(), [])))
+# One environment holds one line of OpenMMLab.
+extras['openmmlab-original'] = read_requirements('requirements/upstream.txt')
 
 setup(
     name='mmfft',
     version=read_version(),
-    description='Fourier token mixers as backbones for OpenMMLab',
+    description='Fourier token mixers as backbones for OpenMMLab and timm',
     long_description=read_readme(),
     long_description_content_type='text/markdown',
     author='The mmfft Authors',
@@ -121,7 +124,7 @@ setup(
     # With a package_dir, or without `include`, an editable install would put
     # the checkout itself on sys.path, and `configs` and `tools` with it.
     packages=find_packages(include=['mmfft', 'mmfft.*']),
-    install_requires=read_requirements('requirements.txt'),
+    install_requires=read_requirements('requirements/core.txt'),
     extras_require=extras,
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

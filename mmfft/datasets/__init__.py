@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The small data set that needs no download.
+"""The embedded data set, and samples that cannot be used.
 
 Importing this package stays light: what the generator needs (scikit-image,
 scikit-learn, scipy, pycocotools) is imported when a data set is made.
