@@ -3,6 +3,7 @@
 
 from .activations import SquaredReLU, StarReLU
 from .afno import AFNO2D
+from .channels_first import DynamicFilter2d, GlobalFilter2d
 from .convolution import convolve
 from .dynamic_filter import DynamicFilter
 from .global_filter import ExpandedGlobalFilter, GlobalFilter
@@ -14,8 +15,10 @@ from .sep_conv import SepConv
 __all__ = [
     'AFNO2D',
     'DynamicFilter',
+    'DynamicFilter2d',
     'ExpandedGlobalFilter',
     'GlobalFilter',
+    'GlobalFilter2d',
     'GridParameter',
     'HalfSpectrum',
     'Linear',

@@ -7,7 +7,7 @@ import torch
 import torch.utils.checkpoint as checkpoint
 from torch import Tensor, nn
 
-from ..errors import ConfigError, require_whole_number
+from ..errors import ConfigError, require_size, require_whole_number
 from ..layers import GridParameter
 from ..ops.spectral import Grid
 
@@ -55,7 +55,7 @@ class FourierBackbone(nn.Module):
         self.arch = self._resolve_arch(arch)
         require_whole_number('in_channels', in_channels, 1)
         self.in_channels = in_channels
-        self.img_size = _resolve_img_size(img_size)
+        self.img_size = require_size('img_size', img_size)
         self.out_indices = _resolve_out_indices(out_indices, self.num_levels)
         self.with_cp = with_cp
 
@@ -269,20 +269,6 @@ def _some(names: Iterable[str]) -> str:
     names = list(names)
     more = f', ... ({len(names)} in all)' if len(names) > 3 else ''
     return ', '.join(names[:3]) + more or 'none'
-
-
-def _resolve_img_size(img_size: int | Grid) -> Grid:
-    size = (img_size,) * 2 if isinstance(img_size, int) else img_size
-    if (
-        not isinstance(size, (list, tuple))
-        or len(size) != 2
-        or not all(isinstance(n, int) and n > 0 for n in size)
-    ):
-        raise ConfigError(
-            'img_size must be a positive int or (height, width) '
-            f'of positive ints, got {img_size!r}'
-        )
-    return tuple(size)
 
 
 def _resolve_out_indices(

@@ -1,0 +1,97 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Mixers for networks whose maps are ``(B, C, H, W)``."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import require_size
+from ..ops.spectral import Grid
+from .activations import StarReLU
+from .dynamic_filter import DynamicFilter
+from .global_filter import GlobalFilter
+
+
+class _ChannelsFirst:
+    """Before a mixer's class among the bases: takes and gives NCHW.
+
+    The memory format stays: channels-last maps are read as they lie, and so
+    is what comes out.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W) -> (B, C, H, W)``."""
+        if x.dim() != 4:
+            raise ValueError(
+                f'x must have shape (B, C, H, W), got {tuple(x.shape)}'
+            )
+        last = torch.channels_last
+        lies_last = x.is_contiguous(memory_format=last)
+        y = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        keep = lies_last and not x.is_contiguous()
+        return y.contiguous(
+            memory_format=last if keep else torch.contiguous_format
+        )
+
+
+class GlobalFilter2d(_ChannelsFirst, GlobalFilter):
+    """:class:`GlobalFilter`, the mixer of GFNet, for maps ``(B, C, H, W)``.
+
+    Args:
+        dim (int): Channels.
+        grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
+            for, best the map's in training; any other map works, the filters
+            are resized. Defaults to 14.
+        filter_resize (str): See :class:`HalfSpectrum`.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self, dim: int, grid: int | Grid = 14, filter_resize: str = 'bicubic'
+    ):
+        super().__init__(dim, require_size('grid', grid), filter_resize)
+
+
+class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
+    """:class:`DynamicFilter`, the mixer of DFFormer, for ``(B, C, H, W)``.
+
+    Args:
+        dim (int): Channels.
+        grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
+            for, best the map's in training; any other map works, the filters
+            are resized. Defaults to 14.
+        expansion_ratio (float): Width of the filtered features over ``dim``.
+            Defaults to 2.
+        num_filters (int): Basis filters. Defaults to 4.
+        reweight_ratio (float): Hidden width of the routing MLP over ``dim``.
+            Defaults to 0.25.
+        act_layer (Callable): Makes the activation after the expansion.
+            Defaults to StarReLU.
+        filter_resize (str): See :class:`HalfSpectrum`.
+
+    Raises:
+        ConfigError: If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        grid: int | Grid = 14,
+        expansion_ratio: float = 2,
+        num_filters: int = 4,
+        reweight_ratio: float = 0.25,
+        act_layer: Callable[[], nn.Module] = StarReLU,
+        filter_resize: str = 'bicubic',
+    ):
+        super().__init__(
+            dim,
+            require_size('grid', grid),
+            expansion_ratio,
+            num_filters,
+            reweight_ratio,
+            act_layer,
+            filter_resize,
+        )
