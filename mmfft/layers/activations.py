@@ -3,6 +3,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.paths import is_transformed
+from .scripting import refuse_script
+
 
 class SquaredReLU(nn.Module):
     """``relu(x) ** 2`` (`Primer <https://arxiv.org/abs/2109.08668>`_)."""
@@ -35,11 +38,26 @@ class _StarReLUFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, scale = ctx.saved_tensors
-        # Out of place where the gradient itself is to be differentiated.
-        times = Tensor.mul if torch.is_grad_enabled() else Tensor.mul_
+        # Out of place where the gradient itself is differentiated or mapped.
+        keeps = torch.is_grad_enabled() or is_transformed()
+        times = Tensor.mul if keeps else Tensor.mul_
         product = times(F.relu(x), grad)
         grad_scale = _inner_product(product, x).reshape(1)
         return times(product, 2 * scale), grad_scale, grad.sum().reshape(1)
+
+
+# One node in a graph of torch.fx, which looks into no autograd function.
+@torch.fx.wrap
+def _star_relu(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    # A compiler fuses, and keeps what it finds cheapest.
+    if (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or is_transformed()
+    ):
+        y = scale * F.relu(x).square() + bias
+        return y.to(x.dtype)
+    return _StarReLUFunction.apply(x, scale, bias)
 
 
 class StarReLU(nn.Module):
@@ -50,14 +68,12 @@ class StarReLU(nn.Module):
     its published code does.
     """
 
+    __prepare_scriptable__ = refuse_script
+
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(1))
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling():
-            # The compiler fuses, and keeps what it finds cheapest.
-            y = self.scale * F.relu(x).square() + self.bias
-            return y.to(x.dtype)
-        return _StarReLUFunction.apply(x, self.scale, self.bias)
+        return _star_relu(x, self.scale, self.bias)

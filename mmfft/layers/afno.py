@@ -61,34 +61,38 @@ class AFNO2D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""
         x = self.act1(self.pwconv1(x))
-        return self.pwconv2(x + self._mix_spectrum(x))
-
-    def _mix_spectrum(self, x: Tensor) -> Tensor:
-        real, imag = rfft2(x)
-        with without_autocast(x):
-            blocks = (*real.shape[:3], *self.b1.shape[1:])
-            real, imag = self._linear(
-                real.reshape(blocks), imag.reshape(blocks), self.w1, self.b1
-            )
-            real, imag = self._linear(
-                F.relu(real), F.relu(imag), self.w2, self.b2
-            )
-            real, imag = (
-                F.softshrink(part.flatten(3), self.sparsity_threshold)
-                for part in (real, imag)
-            )
-        return irfft2(real, imag, x.shape[2]).to(x.dtype)
-
-    @staticmethod
-    def _linear(
-        real: Tensor, imag: Tensor, weight: Tensor, bias: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        weight, bias = weight.to(real.dtype), bias.to(real.dtype)
-
-        def apply(x, w):
-            return torch.einsum('...ki,kio->...ko', x, w)
-
-        return (
-            apply(real, weight[0]) - apply(imag, weight[1]) + bias[0],
-            apply(imag, weight[0]) + apply(real, weight[1]) + bias[1],
+        mixed = _mix_spectrum(
+            x, self.w1, self.b1, self.w2, self.b2, self.sparsity_threshold
         )
+        return self.pwconv2(x + mixed)
+
+
+@torch.fx.wrap
+def _mix_spectrum(
+    x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor, threshold: float
+) -> Tensor:
+    real, imag = rfft2(x)
+    with without_autocast(x):
+        blocks = (*real.shape[:3], *b1.shape[1:])
+        real, imag = _linear(
+            real.reshape(blocks), imag.reshape(blocks), w1, b1
+        )
+        real, imag = _linear(F.relu(real), F.relu(imag), w2, b2)
+        real, imag = (
+            F.softshrink(part.flatten(3), threshold) for part in (real, imag)
+        )
+    return irfft2(real, imag, x.shape[2]).to(x.dtype)
+
+
+def _linear(
+    real: Tensor, imag: Tensor, weight: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
+    weight, bias = weight.to(real.dtype), bias.to(real.dtype)
+
+    def apply(x, w):
+        return torch.einsum('...ki,kio->...ko', x, w)
+
+    return (
+        apply(real, weight[0]) - apply(imag, weight[1]) + bias[0],
+        apply(imag, weight[0]) + apply(real, weight[1]) + bias[1],
+    )

@@ -4,6 +4,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import convolution
+from ..ops.paths import takes_plain_operators
+
+
+def _takes_registered_operator() -> bool:
+    return torch.compiler.is_dynamo_compiling() and not takes_plain_operators()
 
 
 def conv2d(
@@ -27,7 +32,7 @@ def conv2d(
     Returns:
         Tensor: Shape ``(B, H', W', C')``.
     """
-    if not torch.compiler.is_dynamo_compiling():
+    if not _takes_registered_operator():
         y = F.conv2d(x, weight, bias, stride, padding, groups=groups)
         return y.permute(0, 2, 3, 1)
     tensors = [x, weight, bias]
@@ -47,7 +52,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     Returns:
         Tensor: Shape ``(B, H', W', C')``.
     """
-    if not torch.compiler.is_dynamo_compiling():
+    if not _takes_registered_operator():
         return conv(x).permute(0, 2, 3, 1)
     return conv2d(
         x, conv.weight, conv.bias, conv.stride, conv.padding, conv.groups

@@ -2,6 +2,7 @@
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, require_whole_number
@@ -10,6 +11,8 @@ from ..ops.spectral import Grid
 from .activations import StarReLU
 from .half_spectrum import HalfSpectrum
 from .linear import Linear, mlp
+
+torch.fx.wrap('dynamic_spectral_filter')
 
 
 class DynamicFilter(nn.Module):

@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from ..ops import spectral_filter
@@ -8,6 +9,8 @@ from ..ops.spectral import Grid
 from .activations import StarReLU
 from .half_spectrum import HalfSpectrum
 from .linear import Linear
+
+torch.fx.wrap('spectral_filter')
 
 
 class GlobalFilter(nn.Module):

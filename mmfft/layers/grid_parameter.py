@@ -3,7 +3,19 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.half_spectrum import Grid, is_static, same_grid
-from ..ops.paths import exporting
+from ..ops.paths import is_transformed, takes_plain_operators
+from .scripting import refuse_script
+
+
+@torch.jit.script_if_tracing
+def _require_size(size: Tensor, traced: int) -> Tensor:
+    if int(size) != traced:
+        raise RuntimeError(
+            f'a grid has {int(size)} rows or columns, but it was traced with '
+            f'{traced}: torch.jit.trace makes a module of one image size; '
+            'trace another one, or take torch.export'
+        )
+    return size  # the tracer records no function that returns nothing
 
 
 class GridParameter(nn.Module):
@@ -22,6 +34,8 @@ class GridParameter(nn.Module):
         ConfigError: If the grid is empty.
     """
 
+    __prepare_scriptable__ = refuse_script
+
     def __init__(self, grid: Grid, weight: Tensor):
         super().__init__()
         self.size = tuple(grid)
@@ -30,6 +44,9 @@ class GridParameter(nn.Module):
         self.register_buffer('grid', torch.tensor(self.size))
         self.weight = nn.Parameter(weight)
         self._kept: tuple | None = None
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_kept': None}
 
     def resize(self, weight: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
         """``weight`` of ``old_grid`` on ``new_grid``."""
@@ -44,6 +61,7 @@ class GridParameter(nn.Module):
 
         Without gradients a resized parameter is kept until the grid or the
         parameter changes, so that evaluating images of one size resizes once.
+        Any number of threads may call this at a time.
 
         Args:
             grid (tuple[int, int]): ``(H, W)`` of the input.
@@ -51,27 +69,55 @@ class GridParameter(nn.Module):
         Returns:
             Tensor: The weight itself, or resized.
         """
-        grid, weight = tuple(grid), self.weight
-        if torch.jit.is_tracing() and not exporting():
+        # Unpacked, as a size of torch.fx can be, which has no known length.
+        rows, columns = grid
+        grid, weight = (rows, columns), self.weight
+        if torch.jit.is_tracing() and not takes_plain_operators():
             # TorchScript, also to count FLOPs: a graph of this one size.
-            grid = tuple(int(n) for n in grid)
+            sizes, grid = grid, tuple(int(n) for n in grid)
+            for size, traced in zip(sizes, grid):
+                if isinstance(size, Tensor):
+                    _require_size(size, traced)
         if not is_static(grid):
             # A symbol of an exported graph: the size comes at run time.
             return self.resize(weight, self.size, grid)
         if same_grid(grid, self.size):
             return weight
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or torch.jit.is_tracing()
+            or is_transformed()
+            # Made in inference mode, where nothing counts what is written.
+            or weight.is_inference()
+        ):
             return self.resize(weight, self.size, grid)
+        return self._resize_once(weight, grid)
+
+    def _resize_once(self, weight: Tensor, grid: Grid) -> Tensor:
+        stream = None
+        if weight.is_cuda:
+            # A graph has to make its own, since what is kept is dropped.
+            if torch.cuda.is_current_stream_capturing():
+                return self.resize(weight, self.size, grid)
+            stream = torch.cuda.current_stream(weight.device)
         key = (
             grid,
-            weight._version,
             weight.data_ptr(),
+            weight._version,
             weight.dtype,
-            torch.is_inference_mode_enabled(),
+            weight.stride(),
+            stream,
         )
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, self.resize(weight, self.size, grid))
-        return self._kept[1]
+        # Read once and replaced as a whole, since other threads do so too.
+        kept = self._kept
+        if kept is None or kept[0] != key:
+            # No inference tensor: it serves every mode.
+            with torch.inference_mode(False), torch.no_grad():
+                resized = self.resize(weight, self.size, grid)
+            # While the weight's memory is held, no other gets its address.
+            kept = self._kept = (key, resized, weight.detach())
+        return kept[1]
 
     def train(self, mode: bool = True) -> 'GridParameter':
         # Weight averaging swaps values through `.data`, which no version

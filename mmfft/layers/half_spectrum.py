@@ -7,6 +7,8 @@ from ..ops import FILTER_RESIZE_MODES, half_spectrum_shape, resize_filter
 from ..ops.spectral import Grid
 from .grid_parameter import GridParameter
 
+torch.fx.wrap('resize_filter')
+
 
 class HalfSpectrum(GridParameter):
     """Learned filters on a grid, read on any grid.

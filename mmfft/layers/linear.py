@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..ops import is_linear_convolved
 from .convolution import conv2d
+from .scripting import refuse_script
 
 
 class Linear(nn.Linear):
@@ -17,6 +18,8 @@ class Linear(nn.Linear):
     kernel that it is, see :func:`mmfft.ops.is_linear_convolved`. Parameters
     and, up to rounding, results are those of the parent.
     """
+
+    __prepare_scriptable__ = refuse_script
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., in_features) -> (..., out_features)``."""

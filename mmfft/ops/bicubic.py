@@ -6,14 +6,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .half_spectrum import Grid, whole_numbers
-from .paths import exporting
+from .paths import takes_plain_operators
 
 
 def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:
     """``F.interpolate(mode='bicubic')`` over the first two axes.
 
     In an exported graph it is written as matrix products: onnxruntime's own
-    cubic ``Resize`` takes longer than all the rest of a GFNet.
+    cubic ``Resize`` takes longer than all the rest of a GFNet. So it is under
+    a transform of PyTorch.
 
     Args:
         x (Tensor): Shape ``(H, W, C)``, float32 or float64.
@@ -23,7 +24,7 @@ def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:
     Returns:
         Tensor: Shape ``(H', W', C)``.
     """
-    if not exporting():
+    if not takes_plain_operators():
         planes = F.interpolate(
             x.permute(2, 0, 1)[None],
             size=tuple(size),

@@ -15,8 +15,8 @@ since the adjoint of F is F^-1 without the weights. Of all that, backward is
 left x and the parameters: the kernel, as large as the spectrum of the batch
 in a dynamic filter, is made anew, image by image on a CPU, so that it and the
 spectra live in its caches and no tensor of the batch's size comes up beside x,
-y and their gradients. Gradients of gradients are not implemented, and asking
-for them raises.
+y and their gradients. A backward pass that is differentiated or transformed
+itself goes through plain operators instead, which keep what they need.
 """
 
 from collections.abc import Iterator
@@ -25,9 +25,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from . import fft, matmul
+from . import dft, fft, matmul
 from .half_spectrum import Grid, column_weights
-from .paths import chosen_path
+from .paths import chosen_path, is_transformed, takes_plain_operators
 
 _CPU_CHUNK = 2**19
 _LARGEST_WHOLE = 32
@@ -47,6 +47,29 @@ def without_autocast(x: Tensor) -> AbstractContextManager:
     if x.device.type != 'meta' and torch.is_autocast_enabled(x.device.type):
         return torch.autocast(x.device.type, enabled=False)
     return nullcontext()
+
+
+def filter_plainly(
+    x: Tensor, routing: Tensor | None, filter: Tensor
+) -> Tensor:
+    """The filters by PyTorch's own operators, without a routing static."""
+    dtype = compute_dtype(x)
+    if routing is not None:
+        routing = routing.to(dtype)
+    with without_autocast(x):
+        y = dft.filter_spectrum(x.to(dtype), routing, filter.to(dtype))
+    return y.to(x.dtype)
+
+
+def to_spectrum(x: Tensor) -> Tensor:
+    """Half spectrum ``(B, H, 2, W // 2 + 1, C)`` of ``(B, H, W, C)``."""
+    return dft.forward(x) if takes_plain_operators() else rfft2(x)
+
+
+def from_spectrum(parts: Tensor, columns: int) -> Tensor:
+    """Inverse of :func:`to_spectrum`."""
+    inverse = dft.inverse if takes_plain_operators() else irfft2
+    return inverse(parts, columns)
 
 
 def _transforms(x: Tensor, columns: int | None = None):
@@ -262,15 +285,34 @@ def _save(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
 
 
+def _backward_by(operator):
+    def backward(ctx, grad):
+        if torch.is_grad_enabled() or is_transformed():
+            return _differentiable_backward(ctx, grad)
+        return operator(grad, *ctx.saved_tensors)
+
+    return backward
+
+
+def _differentiable_backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    create_graph, needed = torch.is_grad_enabled(), ctx.needs_input_grad
+    with torch.enable_grad():
+        # One argument may come from another: views keep to the filter alone.
+        args = [saved.view_as(saved) for saved in ctx.saved_tensors]
+        x, *routing, filter = args
+        y = filter_plainly(x, routing[0] if routing else None, filter)
+        wanted = [arg for arg, need in zip(args, needed) if need]
+        grads = iter(
+            torch.autograd.grad(y, wanted, grad, create_graph=create_graph)
+        )
+    return tuple(next(grads) if need else None for need in needed)
+
+
 spectral_filter.register_autograd(
-    lambda ctx, grad: spectral_filter_backward(grad, *ctx.saved_tensors),
-    setup_context=_save,
+    _backward_by(spectral_filter_backward), setup_context=_save
 )
 dynamic_spectral_filter.register_autograd(
-    lambda ctx, grad: dynamic_spectral_filter_backward(
-        grad, *ctx.saved_tensors
-    ),
-    setup_context=_save,
+    _backward_by(dynamic_spectral_filter_backward), setup_context=_save
 )
 
 
@@ -283,10 +325,10 @@ def _weights(ctx, like: Tensor) -> Tensor:
 
 
 rfft2.register_autograd(
-    lambda ctx, grad: irfft2(grad / _weights(ctx, grad), ctx.columns),
+    lambda ctx, grad: from_spectrum(grad / _weights(ctx, grad), ctx.columns),
     setup_context=_save_columns,
 )
 irfft2.register_autograd(
-    lambda ctx, grad: (rfft2(grad) * _weights(ctx, grad), None),
+    lambda ctx, grad: (to_spectrum(grad) * _weights(ctx, grad), None),
     setup_context=_save_columns,
 )

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .half_spectrum import Grid, guard_or_false
 
@@ -31,25 +32,42 @@ def chosen_path(grid: Grid, device: torch.device) -> str:
     (beyond, and for float64, the FFT). Both wait for their measurement
     (``benchmarks/op.py`` on a GPU): they are never chosen, only forced.
     ``'export'`` are the same matrix products as plain operators, which any
-    runtime has: the choice in a graph that is being exported.
+    runtime has and any transform knows: see :func:`takes_plain_operators`.
 
     Matrix products are chosen on a CPU for small grids, where they were
     measured to be faster (``benchmarks/op.py``). On other devices nothing was
     measured yet and the FFT is taken.
     """
+    if takes_plain_operators():
+        return 'export'
     if _forced is not None:
         return _forced
-    # Dynamo answers yes to is_exporting, also where it only compiles; the
-    # exporters do without it unless asked for (strict=True).
-    exporting = _is_exporting() or torch.onnx.is_in_onnx_export()
-    if exporting and not torch.compiler.is_dynamo_compiling():
-        return 'export'
     return 'matmul' if device.type == 'cpu' and sum(grid) <= 136 else 'fft'
 
 
-def exporting() -> bool:
-    """Whether the graph shall hold plain operators alone."""
-    return chosen_path((1, 1), torch.device('cpu')) == 'export'
+def takes_plain_operators() -> bool:
+    """Whether all shall be done by PyTorch's own operators.
+
+    So it is in a graph that is exported and under a transform, also where
+    another path is forced: a registered operator has no tangents, which
+    PyTorch takes for zeros, and no rule for batches.
+    """
+    if is_transformed():
+        return True
+    if _forced is not None:
+        return _forced == 'export'
+    # Dynamo answers yes to is_exporting, also where it only compiles; the
+    # exporters do without it unless asked for (strict=True).
+    exporting = _is_exporting() or torch.onnx.is_in_onnx_export()
+    return exporting and not torch.compiler.is_dynamo_compiling()
+
+
+def is_transformed() -> bool:
+    """Whether ``torch.func`` or forward-mode differentiation is at work."""
+    return (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+    )
 
 
 def is_linear_convolved(x: Tensor) -> bool:
@@ -59,7 +77,7 @@ def is_linear_convolved(x: Tensor) -> bool:
     batch, in float32: measured on AMD alone, where it takes 0.7 to 0.95 times
     as long (``docs/costs.md``). Graphs that leave this machine hold plain
     linear layers, and so does everything while oneDNN is switched off
-    (``torch.backends.mkldnn.flags(enabled=False)``).
+    (``torch.backends.mkldnn.flags(enabled=False)``) or under a transform.
 
     Args:
         x (Tensor): What the layer is given.
@@ -68,13 +86,14 @@ def is_linear_convolved(x: Tensor) -> bool:
         bool: Whether it does.
     """
     if (
-        x.dim() != 4
+        not isinstance(x, Tensor)  # torch.fx traces with what is none
+        or x.dim() != 4
         or x.device.type != 'cpu'
         or x.dtype != torch.float32
         or torch.is_autocast_enabled('cpu')
         or not _HAS_FAST_ONEDNN
         or not torch.backends.mkldnn.enabled
-        or exporting()
+        or takes_plain_operators()
         or torch.jit.is_tracing()
     ):
         return False
@@ -85,6 +104,8 @@ def is_linear_convolved(x: Tensor) -> bool:
 @contextmanager
 def use_path(path: str) -> Iterator[None]:
     """Force one path, for tests, benchmarks and exporters of one's own.
+
+    Under the transforms of PyTorch it stays ``'export'``.
 
     Args:
         path (str): ``'fft'``, ``'matmul'``, ``'export'``, ``'triton'`` or

@@ -18,7 +18,7 @@ from .half_spectrum import (
     whole_numbers,
 )
 from .operators import compute_dtype, without_autocast
-from .paths import exporting
+from .paths import takes_plain_operators
 from .spectral import irfft2, require_real, rfft2
 
 FILTER_RESIZE_MODES = ('bicubic', 'kernel', 'spectrum')
@@ -90,7 +90,7 @@ def resize_filter(
         )
     if same_grid(old_grid, new_grid):
         return filter
-    resize = _resize if exporting() else _resize_operator
+    resize = _resize if takes_plain_operators() else _resize_operator
     with without_autocast(filter):
         return resize(filter, old_grid, new_grid, mode)
 
@@ -169,8 +169,15 @@ def _resize_operator(
 def _resize_backward(
     grad: Tensor, old_grid: Sequence[int], new_grid: Sequence[int], mode: str
 ) -> Tensor:
+    return _resize_adjoint(grad, old_grid, new_grid, mode).contiguous()
+
+
+def _backward(ctx, grad):
+    is_differentiated = torch.is_grad_enabled() or takes_plain_operators()
+    adjoint = _resize_adjoint if is_differentiated else _resize_backward
     with without_autocast(grad):
-        return _resize_adjoint(grad, old_grid, new_grid, mode).contiguous()
+        grad = adjoint(grad, ctx.old_grid, ctx.new_grid, ctx.mode)
+    return grad, None, None, None
 
 
 @_resize_operator.register_fake
@@ -188,15 +195,7 @@ def _save_grids(ctx, inputs, output):
     _, ctx.old_grid, ctx.new_grid, ctx.mode = inputs
 
 
-_resize_operator.register_autograd(
-    lambda ctx, grad: (
-        _resize_backward(grad, ctx.old_grid, ctx.new_grid, ctx.mode),
-        None,
-        None,
-        None,
-    ),
-    setup_context=_save_grids,
-)
+_resize_operator.register_autograd(_backward, setup_context=_save_grids)
 
 
 def _kernel_matrices(

@@ -4,10 +4,16 @@
 import torch
 from torch import Tensor
 
-from . import dft, operators
+from . import operators
 from .half_spectrum import Grid, half_spectrum_shape, is_static
-from .operators import compute_dtype, without_autocast
-from .paths import exporting
+from .operators import (
+    compute_dtype,
+    filter_plainly,
+    from_spectrum,
+    to_spectrum,
+    without_autocast,
+)
+from .paths import takes_plain_operators
 
 
 def require_real(name: str, tensor: Tensor) -> None:
@@ -83,9 +89,9 @@ def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
         raise ValueError(
             f'filter has {filter.shape[2]} channels but x has {x.shape[3]}'
         )
-    if not exporting():
-        return operators.spectral_filter(x, filter)
-    return _filter_in_graph(x, None, filter)
+    if takes_plain_operators():
+        return filter_plainly(x, None, filter)
+    return operators.spectral_filter(x, filter)
 
 
 def dynamic_spectral_filter(
@@ -123,20 +129,9 @@ def dynamic_spectral_filter(
             'routing must have shape (B, N, C) = '
             f'{expected}, got {tuple(routing.shape)}'
         )
-    if not exporting():
-        return operators.dynamic_spectral_filter(x, routing, basis)
-    return _filter_in_graph(x, routing, basis)
-
-
-def _filter_in_graph(
-    x: Tensor, routing: Tensor | None, filter: Tensor
-) -> Tensor:
-    dtype = compute_dtype(x)
-    if routing is not None:
-        routing = routing.to(dtype)
-    with without_autocast(x):
-        y = dft.filter_spectrum(x.to(dtype), routing, filter.to(dtype))
-    return y.to(x.dtype)
+    if takes_plain_operators():
+        return filter_plainly(x, routing, basis)
+    return operators.dynamic_spectral_filter(x, routing, basis)
 
 
 def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -157,8 +152,7 @@ def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
     _check_map(x)
     x = x.to(compute_dtype(x))
     with without_autocast(x):
-        parts = dft.forward(x) if exporting() else operators.rfft2(x)
-    return parts.unbind(2)
+        return to_spectrum(x).unbind(2)
 
 
 def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:
@@ -195,5 +189,4 @@ def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:
     dtype = compute_dtype(real)
     parts = torch.stack((real.to(dtype), imag.to(dtype)), dim=2)
     with without_autocast(parts):
-        inverse = dft.inverse if exporting() else operators.irfft2
-        return inverse(parts, columns)
+        return from_spectrum(parts, columns)

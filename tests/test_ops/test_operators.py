@@ -142,14 +142,6 @@ def test_backward_is_left_the_arguments_alone():
     assert set(kept) == {t[name].data_ptr() for name in names}
 
 
-def test_gradients_of_gradients_are_refused():
-    t = inputs((4, 4))
-    y = spectral_filter(t['x'], t['filter'])
-    (grad,) = torch.autograd.grad(y.sum(), t['x'], create_graph=True)
-    with pytest.raises(RuntimeError, match='no autograd formula'):
-        grad.square().sum().backward()
-
-
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16])
 def test_half_precision_gradients(dtype):
     t = inputs((5, 6))
