@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.paths import is_transformed
-from .scripting import refuse_script
+from .torchscript import refuse_script
 
 
 class SquaredReLU(nn.Module):

@@ -4,18 +4,7 @@ from torch import Tensor, nn
 
 from ..ops.half_spectrum import Grid, is_static, same_grid
 from ..ops.paths import is_transformed, takes_plain_operators
-from .scripting import refuse_script
-
-
-@torch.jit.script_if_tracing
-def _require_size(size: Tensor, traced: int) -> Tensor:
-    if int(size) != traced:
-        raise RuntimeError(
-            f'a grid has {int(size)} rows or columns, but it was traced with '
-            f'{traced}: torch.jit.trace makes a module of one image size; '
-            'trace another one, or take torch.export'
-        )
-    return size  # the tracer records no function that returns nothing
+from .torchscript import fix_traced_size, refuse_script
 
 
 class GridParameter(nn.Module):
@@ -71,13 +60,10 @@ class GridParameter(nn.Module):
         """
         # Unpacked, as a size of torch.fx can be, which has no known length.
         rows, columns = grid
-        grid, weight = (rows, columns), self.weight
         if torch.jit.is_tracing() and not takes_plain_operators():
-            # TorchScript, also to count FLOPs: a graph of this one size.
-            sizes, grid = grid, tuple(int(n) for n in grid)
-            for size, traced in zip(sizes, grid):
-                if isinstance(size, Tensor):
-                    _require_size(size, traced)
+            rows = fix_traced_size('the height of a feature map', rows)
+            columns = fix_traced_size('the width of a feature map', columns)
+        grid, weight = (rows, columns), self.weight
         if not is_static(grid):
             # A symbol of an exported graph: the size comes at run time.
             return self.resize(weight, self.size, grid)

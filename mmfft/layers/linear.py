@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ..ops import is_linear_convolved
 from .convolution import conv2d
-from .scripting import refuse_script
+from .torchscript import refuse_script
 
 
 class Linear(nn.Linear):

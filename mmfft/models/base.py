@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, require_size, require_whole_number
 from ..layers import GridParameter
+from ..layers.torchscript import fix_traced_size, refuse_script
+from ..ops.paths import takes_plain_operators
 from ..ops.spectral import Grid
 
 _LOGGER = logging.getLogger('mmfft')
@@ -34,6 +36,7 @@ class FourierBackbone(nn.Module):
         ConfigError: If an argument is out of its range.
     """
 
+    __prepare_scriptable__ = refuse_script
     arch_zoo: dict[str, dict] = {}
     # What the stem needs for one token.
     min_image_size = 1
@@ -117,28 +120,12 @@ class FourierBackbone(nn.Module):
         Returns:
             tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index.
         """
-        self._check_image(x)
+        _check_image(x, self.in_channels, self.min_image_size)
         outs = self.forward_levels(x, self.out_indices)
         return tuple(
             getattr(self, f'norm{i}')(out).permute(0, 3, 1, 2).contiguous()
             for i, out in zip(self.out_indices, outs)
         )
-
-    def _check_image(self, x: Tensor) -> None:
-        # In a graph the sizes may be symbols, which stay free of conditions.
-        if torch.compiler.is_compiling() or torch.jit.is_tracing():
-            return
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            what = x.dtype if isinstance(x, Tensor) else type(x).__name__
-            raise TypeError(
-                f'the image must be a tensor of floating point, got {what}'
-            )
-        least, channels = self.min_image_size, self.in_channels
-        if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
-            raise ValueError(
-                f'the image must have shape (B, {channels}, H, W) with H and '
-                f'W of at least {least}, got {tuple(x.shape)}'
-            )
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         if self.with_cp and x.requires_grad:
@@ -234,6 +221,26 @@ class FourierBackbone(nn.Module):
         return ', '.join(
             f'{count} {kind} from {old[0]}x{old[1]} to {new[0]}x{new[1]}'
             for (kind, old, new), count in changes.items()
+        )
+
+
+@torch.fx.wrap
+def _check_image(x: Tensor, channels: int, least: int) -> None:
+    # In other graphs the sizes are symbols, which stay free of conditions.
+    if torch.jit.is_tracing() and not takes_plain_operators():
+        for side, size in zip(('height', 'width'), x.shape[2:]):
+            fix_traced_size(f'the {side} of the image', size)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():
+        return
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        what = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(
+            f'the image must be a tensor of floating point, got {what}'
+        )
+    if x.dim() != 4 or x.shape[1] != channels or min(x.shape[2:]) < least:
+        raise ValueError(
+            f'the image must have shape (B, {channels}, H, W) with H and '
+            f'W of at least {least}, got {tuple(x.shape)}'
         )
 
 

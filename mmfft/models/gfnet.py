@@ -11,6 +11,7 @@ from ..errors import ConfigError, require_whole_number
 from ..layers import GlobalFilter, GridParameter, convolve, mlp
 from ..ops.bicubic import interpolate_bicubic
 from ..ops.half_spectrum import Grid
+from ..ops.operators import compute_dtype
 from .base import FourierBackbone, drop_path_rates
 
 _norm = partial(nn.LayerNorm, eps=1e-6)
@@ -33,8 +34,10 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, H', W', dim)``."""
-        bottom, right = (-n % self.patch for n in x.shape[2:])
-        x = nn.functional.pad(x, (0, right, 0, bottom))
+        height, width = x.shape[2:]
+        x = nn.functional.pad(
+            x, (0, -width % self.patch, 0, -height % self.patch)
+        )
         # The layout changes here, once; between stages this copies nothing.
         return convolve(self.proj, x).contiguous()
 
@@ -47,10 +50,7 @@ class PositionEmbedding(GridParameter):
         super().__init__(grid, nn.init.trunc_normal_(weight, std=0.02))
 
     def resize(self, weight: Tensor, old_grid: Grid, new_grid: Grid) -> Tensor:
-        # As published: no antialiasing, corners not aligned.
-        planes = weight[0].float().unflatten(0, tuple(old_grid))
-        planes = interpolate_bicubic(planes, new_grid, align_corners=False)
-        return planes.flatten(0, 1)[None].to(weight.dtype)
+        return _resize_embedding(weight, old_grid, new_grid)
 
     def guess_grid(self, weight: Tensor) -> Grid:
         side = math.isqrt(weight.shape[1])
@@ -66,7 +66,18 @@ class PositionEmbedding(GridParameter):
 
     def forward(self, grid: Grid) -> Tensor:
         """Embedding on ``grid``, ``(1, H, W, dim)``."""
-        return super().forward(grid).unflatten(1, tuple(grid))
+        rows, columns = grid
+        return super().forward(grid).unflatten(1, (rows, columns))
+
+
+@torch.fx.wrap
+def _resize_embedding(
+    weight: Tensor, old_grid: Grid, new_grid: Grid
+) -> Tensor:
+    # As published: no antialiasing, corners not aligned.
+    planes = weight[0].to(compute_dtype(weight)).unflatten(0, old_grid)
+    planes = interpolate_bicubic(planes, new_grid, align_corners=False)
+    return planes.flatten(0, 1)[None].to(weight.dtype)
 
 
 class GFNetBlock(nn.Module):
