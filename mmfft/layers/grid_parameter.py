@@ -86,7 +86,7 @@ class GridParameter(nn.Module):
             # A graph has to make its own, since what is kept is dropped.
             if torch.cuda.is_current_stream_capturing():
                 return self.resize(weight, self.size, grid)
-            stream = torch.cuda.current_stream(weight.device)
+            stream = torch.cuda.current_stream(weight.device).cuda_stream
         key = (
             grid,
             weight.data_ptr(),

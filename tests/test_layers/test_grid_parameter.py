@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mmfft.errors import ConfigError
-from mmfft.layers import HalfSpectrum
+from mmfft.layers import GlobalFilter, HalfSpectrum
 from mmfft.ops import resize_filter
 
 
@@ -110,3 +110,58 @@ def test_bad_arguments_are_named():
         HalfSpectrum((0, 4), 1)
     with pytest.raises(ConfigError, match="filter_resize .*'linear'"):
         HalfSpectrum((4, 4), 1, 'linear')
+
+
+def same_as_resized(filters, grid=(8, 9)):
+    expected = resize_filter(filters.weight, filters.size, grid)
+    torch.testing.assert_close(filters(grid), expected)
+
+
+def test_the_kept_filter_follows_the_memory():
+    """Another tensor may get the address of one that is no more."""
+    filters = HalfSpectrum((5, 6), 2).eval()
+    with torch.no_grad():
+        for _ in range(9):
+            same_as_resized(filters)
+            filters.weight.data = torch.empty(0)
+            filters.weight.data = torch.randn(5, 4, 2, 2)
+        # The same memory, read in another order.
+        square = HalfSpectrum((4, 6), 2).eval()
+        same_as_resized(square)
+        square.weight.data = square.weight.data.transpose(0, 1)
+        same_as_resized(square)
+
+
+def test_parameters_that_count_no_writes():
+    with torch.inference_mode():
+        filters = HalfSpectrum((5, 6), 2).eval()
+        for _ in range(2):
+            same_as_resized(filters)
+            filters.weight.mul_(2)
+
+
+def test_what_one_mode_keeps_serves_the_others(resizes):
+    filters = HalfSpectrum((5, 6), 2).eval()
+    with torch.inference_mode():
+        kept = filters((8, 9))
+    with torch.no_grad():
+        assert filters((8, 9)) is kept
+    assert len(resizes) == 1
+    scale = torch.ones((), requires_grad=True)
+    (kept * scale).sum().backward()
+    torch.testing.assert_close(scale.grad, kept.sum())
+
+
+def test_a_traced_filter_is_of_one_grid():
+    """Also of one whose half spectrum is that of another."""
+    filters = GlobalFilter(2, (4, 6))
+    with torch.no_grad():
+        filters(torch.randn(1, 5, 7, 2))
+        traced = torch.jit.trace(filters, torch.randn(1, 5, 7, 2))
+        x = torch.randn(3, 5, 7, 2)
+        torch.testing.assert_close(traced(x), filters(x))
+        with pytest.raises(torch.jit.Error, match='is 6, but it was 7 when'):
+            traced(torch.randn(1, 5, 6, 2))
+        # It reads the weight, nothing that was kept when it was traced.
+        filters.filter.weight.mul_(2)
+        torch.testing.assert_close(traced(x), filters(x))
