@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import require_size
+from ..ops.paths import is_transformed
 from ..ops.spectral import Grid
 from .activations import StarReLU
 from .dynamic_filter import DynamicFilter
@@ -22,17 +23,27 @@ class _ChannelsFirst:
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, C, H, W)``."""
-        if x.dim() != 4:
-            raise ValueError(
-                f'x must have shape (B, C, H, W), got {tuple(x.shape)}'
-            )
-        last = torch.channels_last
-        lies_last = x.is_contiguous(memory_format=last)
-        y = super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        keep = lies_last and not x.is_contiguous()
-        return y.contiguous(
-            memory_format=last if keep else torch.contiguous_format
+        y = super().forward(_channels_last(x))
+        return _laid_out_like(x, y.permute(0, 3, 1, 2))
+
+
+@torch.fx.wrap
+def _channels_last(x: Tensor) -> Tensor:
+    if x.dim() != 4:
+        raise ValueError(
+            f'x must have shape (B, C, H, W), got {tuple(x.shape)}'
         )
+    return x.permute(0, 2, 3, 1)
+
+
+@torch.fx.wrap
+def _laid_out_like(x: Tensor, y: Tensor) -> Tensor:
+    last = torch.channels_last
+    # Under vmap a tensor tells no memory format.
+    keeps = is_transformed() or (
+        x.is_contiguous(memory_format=last) and not x.is_contiguous()
+    )
+    return y if keeps else y.contiguous()
 
 
 class GlobalFilter2d(_ChannelsFirst, GlobalFilter):

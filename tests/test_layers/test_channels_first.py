@@ -117,6 +117,20 @@ def test_compiled_for_any_size(name):
 
 
 @every_layer
+def test_transforms(name):
+    layer = make(name)
+    x = torch.randn(3, 2, 4, 5, 7)
+    torch.testing.assert_close(
+        torch.func.vmap(layer)(x), torch.stack([layer(part) for part in x])
+    )
+    traced = torch.fx.symbolic_trace(layer)
+    for layout in LAYOUTS:
+        y = traced(x[0].contiguous(memory_format=layout))
+        assert y.is_contiguous(memory_format=layout)
+        torch.testing.assert_close(y, layer(x[0]))
+
+
+@every_layer
 def test_a_state_dict_of_another_grid(name):
     source, target = make(name), make(name, grid=10)
     target.load_state_dict(source.state_dict())
