@@ -88,8 +88,8 @@ def project_hermitian(filter: Tensor, grid: Grid) -> Tensor:
             f'{tuple(grid)}, whose half spectrum is '
             f'{half_spectrum_shape(grid)}'
         )
-    conjugate = 1 - 2 * whole_numbers(2, filter)
-    mirrored = filter.flip(0).roll(1, 0) * conjugate
+    signs = 1 - 2 * whole_numbers(2, filter)
+    mirrored = filter.flip(0).roll(1, 0) * signs
     once = column_weights(grid[1], filter) == 1
     once = once.reshape(-1, *[1] * (filter.dim() - 2))
     return torch.where(once, (filter + mirrored) / 2, filter)

@@ -64,10 +64,16 @@ def takes_plain_operators() -> bool:
 
 def is_transformed() -> bool:
     """Whether ``torch.func`` or forward-mode differentiation is at work."""
-    return (
-        torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-    )
+    return _is_in_torch_func() or forward_ad._current_level >= 0
+
+
+def _is_in_torch_func() -> bool:
+    return torch._C._are_functorch_transforms_active()
+
+
+# What torch.compiler.assume_constant_result does, without importing the
+# compiler: the answer is that of the moment of tracing, which it guards.
+_is_in_torch_func._dynamo_marked_constant = True
 
 
 def is_linear_convolved(x: Tensor) -> bool:
