@@ -9,6 +9,7 @@
 #   PYTEST_WORKERS=2    processes that test, of one thread each
 #   PYTEST_ARGS=...     more arguments for pytest, such as `-m "not slow"`
 #   FUZZ_EXAMPLES=1000  cases of each fuzz test
+#   CORE_WITH=...       other versions for test-core, such as torch==2.4.1
 
 LINE ?= onedl
 VENV ?= $(if $(filter upstream,$(LINE)),.venv-upstream,.venv)
@@ -71,6 +72,7 @@ CORE_TESTS := tests/test_core.py tests/test_ops tests/test_layers \
 	tests/test_models tests/test_checkpoints tests/test_timm_models.py \
 	tests/test_fuzz/test_fuzz_ops.py
 CORE := .venv-core/bin
+CORE_WITH ?=
 
 test-core: install ## Test the core, from a wheel, beside torch and timm alone
 	$(RUN) -m venv --clear --without-pip .venv-core
@@ -80,6 +82,8 @@ test-core: install ## Test the core, from a wheel, beside torch and timm alone
 	"$(VENV)/bin/uv" pip install --quiet --python $(CORE)/python \
 		--constraints requirements/lock/onedl.txt \
 		-r requirements/tests.txt .venv-core/wheel/*.whl
+	$(if $(CORE_WITH),"$(VENV)/bin/uv" pip install --quiet \
+		--python $(CORE)/python $(CORE_WITH))
 	OMP_NUM_THREADS=1 $(CORE)/pytest -n $(PYTEST_WORKERS) $(CORE_TESTS) \
 		$(PYTEST_ARGS)
 

@@ -27,10 +27,6 @@ TESTS = {
     'all': ('the whole suite', []),
     'quick': ('all but slow tests', ['-m', 'not slow']),
     'slow': ('the slow tests', ['-m', 'slow']),
-    'core': (
-        'ops, mixers and backbones',
-        ['tests/test_ops', 'tests/test_layers', 'tests/test_backbones'],
-    ),
 }
 
 # Run by the Python that is measured.
