@@ -38,8 +38,14 @@ class _StarReLUFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, scale = ctx.saved_tensors
-        # Out of place where the gradient itself is differentiated or mapped.
-        keeps = torch.is_grad_enabled() or is_transformed()
+        # Out of place where the gradient itself is differentiated or mapped,
+        # by torch.func or by autograd (is_grads_batched).
+        keeps = (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or is_transformed()
+            or torch._C._functorch.is_legacy_batchedtensor(grad)
+        )
         times = Tensor.mul if keeps else Tensor.mul_
         product = times(F.relu(x), grad)
         grad_scale = _inner_product(product, x).reshape(1)

@@ -26,7 +26,7 @@ def _tables(
     grid: Grid, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Tensor]:
     rows, columns = grid
-    like = torch.empty(0, dtype=torch.float64, device='cpu')
+    like = torch.empty(0, dtype=torch.float64)
     with torch.inference_mode(False), torch.no_grad():
         index = whole_numbers(rows // 2 + 1, like)
         row_angles = angles(index, index, rows)

@@ -379,7 +379,7 @@ def block(grid: Grid) -> dict[str, int]:
 def _padded_tables(grid: Grid, device: torch.device) -> Tensor:
     """What the kernel's ``_tables`` reads, one after the other."""
     sizes = block(grid)
-    like = torch.empty(0, dtype=torch.float64, device='cpu')
+    like = torch.empty(0, dtype=torch.float64)
     with torch.inference_mode(False), torch.no_grad():
         cos, sin = column_table(grid[1], like)
         weights = column_weights(grid[1], like)[:, None]

@@ -114,6 +114,22 @@ def test_an_ensemble_without_gradients(name):
 
 @every_model
 @both_sizes
+def test_many_gradients_at_a_time(name, size):
+    """A graph of ordinary autograd that is given a batch of gradients."""
+    model = build(name, out_indices=1).double()
+    (out,), leaves = model(image(*size)), list(model.parameters())
+    many = torch.stack((noise(out), noise(out).cos()))
+    found = torch.autograd.grad(
+        out, leaves, many, is_grads_batched=True, retain_graph=True
+    )
+    for i, one in enumerate(many):
+        expected = torch.autograd.grad(out, leaves, one, retain_graph=True)
+        for ours, theirs in zip(found, expected):
+            same(ours[i], theirs)
+
+
+@every_model
+@both_sizes
 def test_second_derivatives(name, size):
     """Of both orders, and as the difference of two gradients."""
     model = exact(name)
