@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mmfft.checkpoints.loading import read_file
+from mmfft.checkpoints import read_file
 from mmfft.datasets import DigitScenesConfig, make_digit_scenes
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,12 +14,11 @@ def register_with_openmmlab() -> None:
     warn_of_conflicts()
     mmcv_ops.provide()
 
-    from . import (
-        checkpoints,  # noqa: F401  mmengine's loading made safe
-        registry,  # noqa: F401  the scope mmfft
-    )
+    from . import registry  # noqa: F401  the scope mmfft
+    from .openmmlab.checkpoint_schemes import register_checkpoint_schemes
     from .openmmlab.config_names import register_config_names
     from .openmmlab.model_hub import register_models_with_mmpretrain
 
+    register_checkpoint_schemes()
     register_config_names()
     register_models_with_mmpretrain()

@@ -1,9 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import functools
 import importlib
 import os
 import runpy
 import subprocess
 import sys
+import threading
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,68 @@ def forget_managers(monkeypatch):
 def no_test_inherits_managers(forget_managers):
     """A scope that one test leaves must not decide what another one builds."""
     forget_managers()
+
+
+@pytest.fixture(autouse=True)
+def no_test_inherits_hardening(monkeypatch):
+    """A command line that one test calls must not decide how another loads."""
+    monkeypatch.setattr('mmfft.checkpoints.hardening._hardened', False)
+    for word in ('', 'NO_'):
+        name = f'TORCH_FORCE_{word}WEIGHTS_ONLY_LOAD'
+        monkeypatch.setenv(name, '0')
+
+
+@pytest.fixture
+def hardened():
+    """Loading as in our command lines."""
+    from mmfft.checkpoints import harden
+
+    harden()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """PyTorch's cache of downloads, empty."""
+    import torch
+
+    monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
+    # Where mmengine looks for it.
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    folder = tmp_path / 'hub' / 'checkpoints'
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def trace(tmp_path):
+    """Where a hostile file leaves its trace; there must be none at the end."""
+    path = tmp_path / 'trace'
+    yield path
+    assert not path.exists(), 'the file was executed'
+
+
+@pytest.fixture
+def hostile(tmp_path, trace):
+    """A checkpoint that would run code, in a folder of its own."""
+    from hostile_payloads import by_eval, write_zip
+
+    path = tmp_path / 'files' / 'hostile.pth'
+    path.parent.mkdir()
+    write_zip(path, by_eval(str(trace)))
+    return path
+
+
+@pytest.fixture
+def server(hostile):
+    """Address of a server of the hostile file's folder."""
+    handler = functools.partial(
+        SimpleHTTPRequestHandler, directory=hostile.parent
+    )
+    handler.log_message = lambda *args: None
+    with HTTPServer(('127.0.0.1', 0), handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{web.server_port}'
+        web.shutdown()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import timm_models  # noqa: F401 - registers ours
-from ..checkpoints.loading import unwrap
+from ..checkpoints import unwrap
 from ..errors import ConfigError
 from ..models import FourierBackbone
 from ..openmmlab.config_names import config_file

@@ -1,45 +1,19 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Dumps of predictions, which are pickles, read without running them."""
+"""Pickles that PyTorch did not write, read without running them."""
 
-import codecs
+import _compat_pickle
 import io
 import pickle
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..errors import ConfigError
+from .allowed import allowed_globals
 
-
-def numpy_functions() -> dict[tuple[str, str], Callable]:
-    """What pickles call to make arrays and scalars of NumPy.
-
-    They are asked of NumPy's own pickling: where the module of these
-    functions is, ``numpy.core`` or ``numpy._core``, changed with NumPy 2. A
-    pickle of either may be read with either.
-
-    Returns:
-        dict[tuple[str, str], Callable]: By module and name as in a pickle.
-    """
-    functions = [one.__reduce__()[0] for one in (np.empty(0), np.float64(0))]
-    return {
-        (f'numpy.{core}.multiarray', function.__name__): function
-        for function in functions
-        for core in ('core', '_core')
-    }
-
-
-_ALLOWED = {
-    # Bytes, in the protocol that mmengine writes.
-    ('_codecs', 'encode'): codecs.encode,
-    ('collections', 'OrderedDict'): OrderedDict,
-    ('numpy', 'dtype'): np.dtype,
-    ('numpy', 'ndarray'): np.ndarray,
-    ('torch._utils', '_rebuild_tensor_v2'): torch._utils._rebuild_tensor_v2,
-    **numpy_functions(),
+_TENSORS = {
+    'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
 }
 
 
@@ -47,14 +21,30 @@ def _load_storage(data: bytes):
     return torch.load(io.BytesIO(data), weights_only=True)
 
 
-class _DataUnpickler(pickle.Unpickler):
-    """Reads tensors, arrays and what Python has built in for data."""
+class DataUnpickler(pickle.Unpickler):
+    """Reads tensors and what the allow-list has, in any protocol."""
+
+    tensors: dict[str, Callable] = {
+        **_TENSORS,
+        'torch.storage._load_from_bytes': _load_storage,
+    }
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ('torch.storage', '_load_from_bytes'):
-            return _load_storage
-        if (module, name) in _ALLOWED:
-            return _ALLOWED[module, name]
+        # As pickle does it for the protocols that Python 2 could read.
+        module, name = _compat_pickle.NAME_MAPPING.get(
+            (module, name),
+            (_compat_pickle.IMPORT_MAPPING.get(module, module), name),
+        )
+        path = f'{module}.{name}'
+        if path in self.tensors:
+            return self.tensors[path]
+        known = allowed_globals()
+        if path in known:
+            return known[path]
+        return self.unknown(module, name)
+
+    def unknown(self, module: str, name: str) -> Any:
+        """What stands for a name that is not allowed."""
         raise pickle.UnpicklingError(f'{module}.{name} is not data')
 
 
@@ -74,7 +64,7 @@ def load_predictions(path: str) -> list[dict]:
     """
     try:
         with open(path, 'rb') as file:
-            return _DataUnpickler(file).load()
+            return DataUnpickler(file).load()
     except FileNotFoundError as error:
         raise ConfigError(f'{path!r} does not exist') from error
     # A pickle that is none can raise anything.

@@ -58,8 +58,23 @@ def is_published(names: Iterable[str]) -> bool:
     """
     return any(
         _METAFORMER_MARK.fullmatch(name) or _GFNET_MARK.fullmatch(name)
-        for name in names
+        # A file may have other keys.
+        for name in map(str, names)
     )
+
+
+def foreign_names(names: Iterable[str]) -> list[str]:
+    """Names that a published state dict would not have beside the others.
+
+    Args:
+        names (Iterable[str]): Of tensors, some of a published model.
+
+    Returns:
+        list[str]: In their order.
+    """
+    names = list(names)
+    known = _GFNET_NAMES if 'pos_embed' in names else _METAFORMER_NAMES
+    return [name for name in names if not known.fullmatch(str(name))]
 
 
 def convert_published(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -88,9 +103,7 @@ def convert_published(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             f'GFNet or GFNet-H; its first keys are {list(state_dict)[:5]}'
         )
     gfnet = 'pos_embed' in state_dict
-    known = _GFNET_NAMES if gfnet else _METAFORMER_NAMES
-    foreign = [name for name in state_dict if not known.fullmatch(name)]
-    if foreign:
+    if foreign := foreign_names(state_dict):
         raise ConfigError(
             f'a checkpoint of the {"GFNet" if gfnet else "DFFormer"} family '
             f'has no {foreign[:5]} ({len(foreign)} of {len(state_dict)} keys '

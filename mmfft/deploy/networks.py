@@ -16,7 +16,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..checkpoints.loading import unwrap
+from ..checkpoints import unwrap
 from ..errors import ConfigError
 from ..ops.half_spectrum import whole_numbers
 

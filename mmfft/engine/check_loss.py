@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 
-from ..checkpoints.loading import read_file
+from ..checkpoints import read_file
 from ..errors import ConfigError
 from ..registry import HOOKS
 

@@ -11,7 +11,8 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 
-from ..checkpoints.loading import read_file
+from ..checkpoints import read_file, register_allowed_globals
+from ..checkpoints.writing import make_readable
 from ..errors import ConfigError
 from ..registry import HOOKS
 
@@ -111,6 +112,10 @@ class AtomicCheckpointHook(CheckpointHook):
       ``max_keep_ckpts`` for the time of a save.
     - Resuming without a given file (``--resume``) takes the newest whole
       checkpoint, says what it passed over, and clears what killed runs left.
+      Where there are checkpoints but none can be resumed from, the run stops.
+    - What could not be read again without running code, such as an object of
+      a class of your own in the message hub, is left out of the checkpoint,
+      with a warning at the first save.
 
     Args:
         *args: As of mmengine's.
@@ -129,41 +134,52 @@ class AtomicCheckpointHook(CheckpointHook):
             self.backend_args = dict(backend='mmfft_atomic')
         self._waiting = {}
         self._left_over = []
+        self._warned = set()
 
     def before_run(self, runner) -> None:
         """Settle what ``--resume`` without a file resumes from.
 
         Args:
             runner (Runner): About to load or resume.
+
+        Raises:
+            ConfigError: If there are checkpoints, but none to resume from.
         """
+        # For mmengine's own loading, which a process need not have hardened.
+        register_allowed_globals()
         # A FlexibleRunner takes a path there, too.
         automatic = runner._resume is True and runner._load_from is None
         if not (automatic and self._local):
             return
-        found = [None]
+        found = [None, []]
         if is_main_process():
             folder = Path(runner.work_dir)
             if self.out_dir is not None:
                 folder = Path(self.out_dir) / folder.name
             pointer = Path(runner.work_dir, 'last_checkpoint')
-            found, passed_over = find_newest(
-                folder, self.filename_tmpl, pointer
-            )
-            for reason in passed_over:
+            found = list(find_newest(folder, self.filename_tmpl, pointer))
+            for reason in found[1]:
                 runner.logger.warning(f'--resume passed over {reason}')
             for file in folder.glob('.*.pth.tmp'):
                 file.unlink()
                 runner.logger.info(f'Removed {file}, left by a killed run')
-            found = [found]
         # One process decides for all.
         broadcast_object_list(found)
-        if found[0] is None:
+        newest, passed_over = found
+        if newest is None and passed_over:
+            raise ConfigError(
+                '--resume: none of the checkpoints can be resumed from:\n  '
+                + '\n  '.join(passed_over)
+                + '\nTo resume from one of another place, give its path; to '
+                'start anew, leave --resume out or move these files away'
+            )
+        if newest is None:
             runner._resume = False
             runner.logger.info(
                 'No checkpoint to resume from: starting from the beginning'
             )
         else:
-            runner._load_from = found[0]
+            runner._load_from = newest
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note what the saving process may not have lived to remove."""
@@ -186,7 +202,19 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend = _RemoveLater(self.file_backend, self._waiting)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save what is going to be removed when this is saved."""
+        """Save what can be read, and what is removed when this is saved."""
+        readable, left_out = make_readable(checkpoint, 'checkpoint')
+        for name, cls in left_out.items():
+            if name not in self._warned:
+                runner.logger.warning(
+                    f'{name} ({cls}) is left out of the checkpoints: reading '
+                    'it again would take running code. A resumed run starts '
+                    'without it; numbers, strings, tensors, arrays and '
+                    'containers of such are kept'
+                )
+        self._warned.update(left_out)
+        checkpoint.clear()
+        checkpoint.update(readable)
         checkpoint[_OUTDATED] = [Path(path).name for path in self._waiting]
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
@@ -221,15 +249,18 @@ def find_newest(
 
     Returns:
         tuple[str | None, list[str]]: Path, or None if there is none; and
-        which files were passed over, each with the reason.
+        which files were passed over, each with the reason. A best checkpoint
+        is not the newest, and is named where there is no other.
     """
     before, after = map(re.escape, template.split('{}'))
     name = re.compile(f'{before}(\\d+){after}')
-    files, passed_over = {}, []
+    files, passed_over, best = {}, [], []
     for file in sorted(folder.glob('*.pth')):
         if match := name.fullmatch(file.name):
             files[int(match[1])] = file
-        elif not file.name.startswith('best_'):
+        elif file.name.startswith('best_'):
+            best.append(f'{file}: a best checkpoint, not the newest')
+        else:
             passed_over.append(
                 f'{file}: not a checkpoint of this run, which are {template}'
             )
@@ -248,7 +279,7 @@ def find_newest(
             passed_over.append(f'{file}: {reason}')
         else:
             return str(file), passed_over
-    return None, passed_over
+    return None, passed_over + best
 
 
 def _text(file: Path) -> str:
@@ -263,7 +294,7 @@ def _not_whole(file: Path) -> str | None:
             broken = archive.testzip()
         if broken:
             return f'torn, {broken} in it does not match its checksum'
-        checkpoint = read_file(str(file))
+        checkpoint = read_file(str(file), map_location='cpu')
     except (OSError, zipfile.BadZipFile) as error:
         return f'torn or not a checkpoint ({error})'
     except ConfigError as error:

@@ -20,6 +20,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 from torch import distributed
 
+from ..checkpoints import harden
 from ..collect_env import mmfft_env
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
@@ -68,7 +69,15 @@ def run_parser(description: str) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def print_config_errors(program: str) -> Iterator[None]:
-    """Print a :class:`ConfigError` as one line and exit with status 2."""
+    """What every command line does its work in.
+
+    No file that it loads is executed, see :func:`harden`. A
+    :class:`ConfigError` is printed as one line; the exit status is 2.
+
+    Args:
+        program (str): Name of the command line.
+    """
+    harden()
     try:
         yield
     except ConfigError as error:

@@ -6,11 +6,7 @@
 mmpretrain or after it.
 """
 
-import importlib.util
-import sys
-from collections.abc import Callable
-from importlib.abc import MetaPathFinder
-
+from .after_import import after_import
 from .config_names import mim_folder
 
 _HUB = 'mmpretrain.apis.model'
@@ -44,31 +40,4 @@ def register_models_with_mmpretrain() -> None:
     mmfft does not import it for that: it takes seconds, and who detects or
     segments may not have it.
     """
-    if _HUB in sys.modules:
-        register_models()
-    else:
-        sys.meta_path.insert(0, _AfterImport(_HUB, register_models))
-
-
-class _AfterImport(MetaPathFinder):
-    """Call ``action`` when the module ``name`` has been imported, once."""
-
-    def __init__(self, name: str, action: Callable[[], None]):
-        self.name = name
-        self.action = action
-
-    def find_spec(self, name, path=None, target=None):
-        if name != self.name:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            execute(module)
-            self.action()
-
-        spec.loader.exec_module = exec_module
-        return spec
+    after_import(_HUB, lambda module: register_models())

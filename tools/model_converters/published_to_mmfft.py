@@ -8,8 +8,8 @@ head and loads with ``strict=True``.
 import argparse
 import pprint
 
-from mmfft.checkpoints.convert import convert_file
 from mmfft.engine import print_config_errors
+from mmfft.openmmlab.convert import convert_file
 
 
 def parse_args():

@@ -4,15 +4,13 @@
 import math
 from pathlib import Path
 
-from mmengine.registry import init_default_scope
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import save_checkpoint
 from torch import Tensor
 
-from ..backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
+from ..checkpoints import convert_published, read_file, unwrap
 from ..errors import ConfigError
-from ..registry import MODELS
-from .loading import read_file, unwrap
-from .published import convert_published
+from ..models import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
 
 
 def convert_file(source: str, target: str) -> dict:

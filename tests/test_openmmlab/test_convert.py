@@ -8,8 +8,8 @@ from published_records import (
     registered_backbone,
 )
 
-from mmfft.checkpoints.convert import convert_file, describe
 from mmfft.errors import ConfigError
+from mmfft.openmmlab.convert import convert_file, describe
 from mmfft.registry import MODELS
 
 

@@ -1,0 +1,187 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""What a file may hold beside tensors: the one allow-list.
+
+A class is on it if making one, from any arguments and with any state, runs
+nothing that the file chose. Where a class could, a function stands in its
+place that looks at the arguments first.
+"""
+
+import argparse
+import codecs
+import os
+import pathlib
+import pickle
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
+
+import numpy as np
+import torch
+
+
+class HistoryBuffer:
+    """A training log of mmengine's, for who does not have mmengine.
+
+    It holds what was saved and can nothing; mmengine's own takes its place
+    by :func:`allow`.
+    """
+
+    __module__ = 'mmengine.logging.history_buffer'
+
+
+def _history_buffer_method(owner: type, name: str):
+    """What ``getattr`` is called for in mmengine's checkpoints, no more."""
+    if owner is not _allowed[_HISTORY] or name.startswith('_'):
+        raise pickle.UnpicklingError(
+            f'getattr({owner!r}, {name!r}) is not of a HistoryBuffer'
+        )
+    return getattr(owner, name, name)
+
+
+_FACTORIES = (bool, int, float, str, list, tuple, dict, set, OrderedDict)
+
+
+def _defaultdict(factory: Callable | None = None, *items) -> defaultdict:
+    """A ``defaultdict`` that calls nothing but a type of plain data."""
+    if not (factory is None or any(factory is one for one in _FACTORIES)):
+        raise pickle.UnpicklingError(
+            f'collections.defaultdict({factory!r}) could call anything'
+        )
+    return defaultdict(factory, *items)
+
+
+def _paths() -> dict[str, type]:
+    """Paths by their names in pickles; another system's become pure."""
+    ours, theirs = 'PosixPath', 'WindowsPath'
+    if os.name == 'nt':
+        ours, theirs = theirs, ours
+    classes = {name: getattr(pathlib, name) for name in (ours, f'Pure{ours}')}
+    pure = getattr(pathlib, f'Pure{theirs}')
+    classes.update({theirs: pure, f'Pure{theirs}': pure})
+    # Python 3.13 has them in a module of their own.
+    return {
+        f'{module}.{name}': cls
+        for module in ('pathlib', 'pathlib._local')
+        for name, cls in classes.items()
+    }
+
+
+def _numpy_functions() -> dict[str, Callable]:
+    """What pickles call to make arrays and scalars of NumPy.
+
+    They are asked of NumPy's own pickling: where the module of these
+    functions is, ``numpy.core`` or ``numpy._core``, changed with NumPy 2. A
+    pickle of either may be read with either.
+    """
+    functions = [one.__reduce__()[0] for one in (np.empty(0), np.float64(0))]
+    return {
+        f'numpy.{core}.multiarray.{function.__name__}': function
+        for function in functions
+        for core in ('core', '_core')
+    }
+
+
+def _named(function: Callable, path: str) -> Callable:
+    """A function that pickles know by another name.
+
+    PyTorch before 2.6 takes no names beside what is allowed.
+    """
+
+    def call(*args):
+        return function(*args)
+
+    call.__module__, _, call.__qualname__ = path.rpartition('.')
+    call.__name__ = call.__qualname__
+    return call
+
+
+def _path(one: Callable) -> str:
+    return f'{one.__module__}.{one.__qualname__}'
+
+
+_HISTORY = _path(HistoryBuffer)
+# Logs of training in mmengine's checkpoints, and the arguments that the
+# published training scripts keep.
+_MMENGINE = (
+    HistoryBuffer,
+    _named(_history_buffer_method, 'builtins.getattr'),
+    argparse.Namespace,
+    codecs.encode,  # bytes; newer PyTorch takes them anyway
+    np.ndarray,
+    np.dtype,
+    *(_named(call, path) for path, call in _numpy_functions().items()),
+    # Of the formats that have a class of their own, which is not all names
+    # in the module.
+    *(
+        cls
+        for cls in vars(np.dtypes).values()
+        if isinstance(cls, type) and issubclass(cls, np.dtype)
+    ),
+)
+_PLAIN = (
+    *_FACTORIES,
+    bytes,
+    bytearray,
+    complex,
+    frozenset,
+    range,
+    slice,
+    Counter,
+    deque,
+    _named(_defaultdict, 'collections.defaultdict'),
+    argparse.Namespace,
+    types.SimpleNamespace,
+    *(_named(cls, path) for path, cls in _paths().items()),
+    *(date, datetime, time, timedelta, timezone),
+    *(Decimal, Fraction, UUID),
+    *(np.recarray, np.record),
+)
+_allowed = {_path(one): one for one in (*_MMENGINE, *_PLAIN)}
+
+
+def allow(*objects: type) -> None:
+    """Add classes of data; one takes the place of another of its name.
+
+    Args:
+        *objects (type): Making one must not run what a file chose.
+    """
+    for one in objects:
+        stale = _allowed.get(_path(one))
+        _allowed[_path(one)] = one
+        known = torch.serialization.get_safe_globals()
+        if stale in known:
+            # PyTorch 2.4 cannot take a single one back.
+            torch.serialization.clear_safe_globals()
+            torch.serialization.add_safe_globals(
+                [one if each is stale else each for each in known]
+            )
+
+
+def allowed_globals() -> dict[str, Callable]:
+    """Everything beside tensors that a file may hold.
+
+    Returns:
+        dict[str, Callable]: By module and name, as in pickles.
+    """
+    return dict(_allowed)
+
+
+def mmengine_globals() -> list[Callable]:
+    """The part of the list that mmengine's own checkpoints need."""
+    return [_allowed[_path(one)] for one in _MMENGINE]
+
+
+def register_allowed_globals(objects: Iterable[Callable] = ()) -> None:
+    """Let every ``torch.load(weights_only=True)`` take what is allowed.
+
+    Args:
+        objects (Iterable[Callable]): These of them. Defaults to all.
+    """
+    known = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(
+        [one for one in objects or _allowed.values() if one not in known]
+    )

@@ -1,0 +1,106 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Checkpoints that can be read again without running what is in them."""
+
+import io
+from collections import OrderedDict, defaultdict, deque
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+
+from .allowed import register_allowed_globals
+
+_LEFT_OUT = object()
+_SIMPLE = (Tensor, Parameter, str, int, float, bool, type(None))
+
+
+class _Call:
+    """Is unpickled as what a class returns for some arguments.
+
+    Pickles fill a ``defaultdict`` or a ``deque`` after they made it, which
+    PyTorch's safe reader does for its own few containers only.
+    """
+
+    def __init__(self, cls: type, *args) -> None:
+        self.call = cls, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def make_readable(value: dict, where: str = '') -> tuple[dict, dict[str, str]]:
+    """What of a checkpoint :func:`read_file` can read again.
+
+    Args:
+        value (dict): A checkpoint or a part of it. It is not changed.
+        where (str): Its name.
+
+    Returns:
+        tuple[dict, dict[str, str]]: The checkpoint, the same object where
+        nothing had to be changed; and by name the class of each entry that
+        was left out, since reading it would take running code.
+    """
+    left_out = {}
+    return _readable(value, where, left_out), left_out
+
+
+def _readable(value: Any, where: str, left_out: dict[str, str]) -> Any:
+    if type(value) in (dict, OrderedDict, defaultdict):
+        entries = {
+            key: _readable(one, f'{where}[{key!r}]', left_out)
+            for key, one in value.items()
+            if _readable(key, f'a key of {where}', left_out) is not _LEFT_OUT
+        }
+        entries = {k: v for k, v in entries.items() if v is not _LEFT_OUT}
+        if isinstance(value, defaultdict):
+            factory = value.default_factory
+            if not _is_read(defaultdict(factory)):
+                left_out[f'{where}.default_factory'] = repr(factory)
+                return entries
+            return _Call(defaultdict, factory, entries)
+        return _like(value, entries)
+    if type(value) in (list, tuple, deque):
+        entries = [
+            _readable(one, f'{where}[{i}]', left_out)
+            for i, one in enumerate(value)
+        ]
+        # The places of the others would say something else.
+        if any(one is _LEFT_OUT for one in entries):
+            return _LEFT_OUT
+        if isinstance(value, deque):
+            return _Call(deque, entries, value.maxlen)
+        return _like(value, entries)
+    if type(value) in _SIMPLE or _is_read(value):
+        return value
+    left_out[where] = f'{type(value).__module__}.{type(value).__qualname__}'
+    return _LEFT_OUT
+
+
+def _like(value, entries: dict | list):
+    """A container with these entries; itself, if they are its own."""
+    old = value.values() if isinstance(value, dict) else value
+    new = entries.values() if isinstance(value, dict) else entries
+    if len(old) == len(new) and all(a is b for a, b in zip(old, new)):
+        return value
+    made = type(value)(entries)
+    # Modules keep the versions of a state dict beside it.
+    if hasattr(value, '_metadata'):
+        made._metadata = value._metadata
+    return made
+
+
+def _is_read(value: Any) -> bool:
+    if type(value) is np.ndarray and not value.dtype.hasobject:
+        return True
+    buffer = io.BytesIO()
+    try:
+        register_allowed_globals()
+        torch.save(value, buffer)
+        buffer.seek(0)
+        torch.load(buffer, weights_only=True)
+    # The classes of objects fail in ways of their own.
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,100 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Files that would run code.
+
+Each payload leaves a trace where it runs, so that a loader that runs it is
+found out, whether it raises afterwards or not.
+"""
+
+import functools
+import os
+import pickle
+
+import numpy as np
+import torch
+from checkpoint_forms import Calls, weights
+from torch import nn
+
+
+def by_eval(trace):
+    return Calls(eval, f'open({trace!r}, "w").close()')
+
+
+def by_exec(trace):
+    return Calls(exec, f'open({trace!r}, "w").close()')
+
+
+def by_system(trace):
+    return Calls(os.system, f'touch {trace}')
+
+
+def by_open(trace):
+    return Calls(open, trace, 'w')
+
+
+def by_partial(trace):
+    return Calls(functools.partial(os.mkdir, trace))
+
+
+def by_numpy(trace):
+    return Calls(np.save, trace, np.ones(1))
+
+
+def by_getattr(trace):
+    """The name that is on the allow-list, used for something else."""
+    module = Calls(__import__, 'os')
+    return Calls(Calls(getattr, module, 'mkdir'), trace)
+
+
+def by_inner_load(trace):
+    """A storage that holds a pickle of its own."""
+    inner = pickle.dumps(by_eval(trace))
+    return Calls(torch.storage._load_from_bytes, inner)
+
+
+def by_module(trace):
+    """A module, which PyTorch could only make by running its class."""
+    module = nn.Linear(1, 1)
+    module.trace = by_eval(trace)
+    return module
+
+
+PAYLOADS = (
+    by_eval,
+    by_exec,
+    by_system,
+    by_open,
+    by_partial,
+    by_numpy,
+    by_getattr,
+    by_inner_load,
+    by_module,
+)
+
+
+def write_zip(path, payload):
+    torch.save(dict(state_dict=weights(), meta={}, extra=payload), path)
+
+
+def write_legacy(path, payload):
+    torch.save(
+        dict(state_dict=weights(), extra=payload),
+        path,
+        _use_new_zipfile_serialization=False,
+    )
+
+
+def write_plain(path, payload):
+    with open(path, 'wb') as file:
+        pickle.dump(dict(state_dict={}, extra=payload), file)
+
+
+def write_in_tensor(path, payload):
+    """As an attribute that a tensor carries along."""
+    state = weights()
+    name, tensor = next(iter(state.items()))
+    tensor = tensor.clone()
+    tensor.note = payload
+    torch.save(dict(state_dict={**state, name: tensor}), path)
+
+
+WRITERS = (write_zip, write_legacy, write_plain, write_in_tensor)
