@@ -223,11 +223,11 @@ def _reason(file: Path, error: Exception) -> str:
     text = str(error)
     name = f'checkpoint {str(file)!r}'
     pickled = _head(file).startswith((b'PK', b'\x80'))
-    if pickled and (refused := _REFUSED.search(text)):
+    if pickled and (found := _REFUSED.search(text)):
+        refused = next(filter(None, found.groups()))
         return (
-            f'{name} holds objects that are not weights and was not loaded, '
-            'since loading them could run code '
-            f'({_first_line(text[refused.start() :])}); {_convert(file)}'
+            f'{name} holds more than weights and plain data ({refused}) and '
+            f'was not loaded, since that could run code; {_convert(file)}'
         )
     if 'map_location' in text:
         return (
@@ -242,12 +242,15 @@ def _reason(file: Path, error: Exception) -> str:
 
 # What PyTorch's reader says of objects, in all its versions.
 _REFUSED = re.compile(
-    r'unsupported (global|class|operand)|can only |trying to (load|call)'
-    r'|getattr\(|collections\.defaultdict\(',
-    re.IGNORECASE,
+    r'(?:GLOBAL|Unsupported class) (\S+)'
+    r"|(?:Can only|Trying to call) .*?<(?:class|function) '?(.+?)'?>"
+    r'|(getattr\(.*?\)|collections\.defaultdict\(.*?\)) '
+    r'|(Unsupported operand \d+|Trying to call .*)'
 )
 
 
 def _first_line(text: str) -> str:
+    # What PyTorch advises stands before the cause.
+    text = text.rpartition('WeightsUnpickler error:')[2]
     lines = (line.strip() for line in text.splitlines())
     return next((line for line in lines if line), text)[:200]

@@ -203,7 +203,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Save what can be read, and what is removed when this is saved."""
-        readable, left_out = make_readable(checkpoint, 'checkpoint')
+        readable, left_out = make_readable(dict(checkpoint), 'checkpoint')
         for name, cls in left_out.items():
             if name not in self._warned:
                 runner.logger.warning(
@@ -298,7 +298,7 @@ def _not_whole(file: Path) -> str | None:
     except (OSError, zipfile.BadZipFile) as error:
         return f'torn or not a checkpoint ({error})'
     except ConfigError as error:
-        return str(error)
+        return str(error).removeprefix(f'checkpoint {str(file)!r} ')
     missing = [key for key in _STATE if key not in checkpoint]
     if missing:
         return f'weights alone, without {", ".join(missing)}'

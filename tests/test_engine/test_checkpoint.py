@@ -7,13 +7,26 @@ import subprocess
 import sys
 import textwrap
 import time
+from argparse import Namespace
+from collections import Counter, defaultdict, deque
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
+from checkpoint_forms import describe
+from mmengine.config import Config, ConfigDict
+from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import Dataset
 
+from mmfft.checkpoints import harden, read_file
 from mmfft.engine import (
     AtomicCheckpointHook,
     AtomicLocalBackend,
@@ -289,3 +302,198 @@ def test_the_command_lines_save_atomically(written, expected, tmp_path):
     assert (hook and hook.type) == expected
     assert isinstance(cfg, Config)
     assert cfg.custom_hooks[-1] == dict(type='mmfft.ExactResumeHook')
+
+
+# ------------------------------------------ a run's own checkpoint is resumed
+
+
+class Unknown:
+    """A class that reading without running code cannot make."""
+
+
+def of_a_user():
+    return []
+
+
+# What metainfo of a data set and the message hub hold beside numbers.
+KINDS = {
+    **{
+        dtype: np.arange(3).astype(dtype)
+        for dtype in ('u1', 'i2', 'f2', 'c8', 'c16', '?', 'U5', 'S5', 'O')
+    },
+    'dates': np.array(['2020-01-01'], 'M8[D]'),
+    'structured': np.zeros(2, [('a', 'i4'), ('b', 'S3')]),
+    'scalars': [np.float16(0.5), np.uint8(3), np.str_('a')],
+    'state': np.random.RandomState(0).get_state(),
+    'filled defaultdict': defaultdict(list, a=[1, np.ones(2, 'f2')]),
+    'filled deque': deque([1, np.int16(2)], maxlen=5),
+    'counter': Counter('aab'),
+    'sets': [{1}, frozenset({'a'})],
+    'path': Path('a/b'),
+    'date': date(2020, 1, 2),
+    'decimal': Decimal('1.50'),
+    'namespace': Namespace(lr=0.1),
+    'config': ConfigDict(a=1, b=dict(c=[2])),
+    'tensor': torch.arange(3).to(torch.bfloat16),
+    'palette': [(np.uint8(1), 2, 3)],
+}
+
+
+class Plain(Dataset):
+    metainfo = {'classes': ('a',), **KINDS}
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return dict(inputs=torch.tensor([float(index)]))
+
+
+class Line(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, inputs, mode):
+        return dict(loss=self.layer(torch.stack(list(inputs))).mean())
+
+
+class Break(Hook):
+    """Put everything into the message hub; break off in the third epoch."""
+
+    def __init__(self, infos, breaks):
+        self.infos = infos
+        self.breaks = breaks
+
+    def before_train(self, runner):
+        for name, value in self.infos.items():
+            runner.message_hub.update_info(name, value)
+
+    def before_train_epoch(self, runner):
+        if self.breaks and runner.epoch == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def train(tmp_path, forget_managers):
+    def make(infos=KINDS, breaks=False, dataset=None, **kwargs):
+        forget_managers()
+        runner = Runner(
+            model=Line(),
+            work_dir=str(tmp_path / 'run'),
+            train_dataloader=dict(
+                batch_size=2,
+                num_workers=0,
+                dataset=dataset or Plain(),
+                sampler=dict(type='DefaultSampler'),
+            ),
+            train_cfg=dict(by_epoch=True, max_epochs=3),
+            optim_wrapper=dict(optimizer=dict(type='AdamW', lr=0.01)),
+            custom_hooks=[
+                Break(infos, breaks),
+                dict(type='mmfft.ExactResumeHook'),
+            ],
+            default_hooks=dict(
+                checkpoint=dict(type='mmfft.AtomicCheckpointHook', interval=1)
+            ),
+            default_scope='mmengine',
+            experiment_name='run',
+            **kwargs,
+        )
+        warned = []
+        runner.logger.warning = lambda text, *args: warned.append(str(text))
+        try:
+            runner.train()
+        except KeyboardInterrupt:
+            pass
+        runner.logger.handlers.clear()
+        return runner, warned
+
+    return make
+
+
+@pytest.mark.parametrize('hard', [False, True], ids=['library', 'hardened'])
+def test_all_kinds_of_data_are_resumed(hard, train, tmp_path):
+    if hard:
+        harden()
+    first, warned = train(breaks=True)
+    assert first.epoch == 2
+    assert not [text for text in warned if 'left out' in text]
+    second, warned = train(infos={}, resume=True)
+    assert second.epoch == 3
+    assert str(second._load_from) == str(tmp_path / 'run' / 'epoch_2.pth')
+    assert not [text for text in warned if 'passed over' in text]
+    saved = read_file(str(tmp_path / 'run' / 'epoch_3.pth'))
+    for name, value in KINDS.items():
+        for found in (
+            second.message_hub.get_info(name),
+            saved['meta']['dataset_meta'][name],
+        ):
+            assert repr(describe(found)) == repr(describe(value)), name
+    read = saved['meta']['dataset_meta']['filled defaultdict']
+    assert read.default_factory is list
+
+
+def test_what_cannot_be_read_again_is_left_out_and_said_once(train, tmp_path):
+    infos = dict(
+        mine=Unknown(),
+        nested=dict(kept=1, lost=[Unknown()]),
+        generator=np.random.default_rng(0),
+    )
+    dataset = Plain()
+    dataset.metainfo = dict(
+        classes=('a',), task=Unknown(), counts=defaultdict(of_a_user, a=[1])
+    )
+    _, warned = train(infos, breaks=True, dataset=dataset)
+    left_out = [text for text in warned if 'left out' in text]
+    hub = "checkpoint['message_hub']['runtime_info']"
+    assert sorted(text.partition(' (')[0] for text in left_out) == sorted(
+        [
+            f"{hub}['mine']",
+            f"{hub}['nested']['lost'][0]",
+            f"{hub}['generator']",
+            f"{hub}['dataset_meta']['task']",
+            "checkpoint['meta']['dataset_meta']['task']",
+            # mmengine itself leaves it out of the message hub.
+            "checkpoint['meta']['dataset_meta']['counts'].default_factory",
+        ]
+    )
+    assert 'test_checkpoint.Unknown' in ''.join(left_out)
+    second, warned = train(infos={}, dataset=dataset, resume=True)
+    assert second.epoch == 3
+    assert second.message_hub.get_info('nested') == dict(kept=1)
+    meta = read_file(str(tmp_path / 'run' / 'epoch_3.pth'))['meta']
+    assert meta['dataset_meta'] == dict(classes=('a',), counts=dict(a=[1]))
+    assert second.message_hub.get_info('mine') is None
+
+
+def test_a_run_whose_checkpoints_are_spoilt_stops(train, tmp_path):
+    train(breaks=True)
+    folder = tmp_path / 'run'
+    one, two = (folder / f'epoch_{i}.pth' for i in (1, 2))
+    one.write_bytes(one.read_bytes()[:-100])
+    save(two, x=Unknown())
+    before = [file.read_bytes() for file in (one, two)]
+    with pytest.raises(ConfigError) as raised:
+        train(resume=True)
+    lines = str(raised.value).splitlines()
+    assert lines[0] == '--resume: none of the checkpoints can be resumed from:'
+    assert 'epoch_2.pth' in lines[1] and 'test_checkpoint.Unknown' in lines[1]
+    assert 'torn' not in lines[1]
+    assert 'epoch_1.pth' in lines[2] and 'torn' in lines[2]
+    assert 'leave --resume out or move these files away' in lines[3]
+    assert [file.read_bytes() for file in (one, two)] == before
+    # As the last line says.
+    for file in (one, two):
+        file.unlink()
+    runner, _ = train(resume=True)
+    assert runner.epoch == 3 and runner._resume is False
+
+
+def test_a_best_checkpoint_alone_is_no_new_start(tmp_path):
+    save(tmp_path / 'best_acc_epoch_9.pth')
+    path, (reason,) = find_newest(tmp_path, 'epoch_{}.pth', tmp_path / 'no')
+    assert path is None and 'a best checkpoint, not the newest' in reason
+    save(tmp_path / 'epoch_9.pth')
+    found = find_newest(tmp_path, 'epoch_{}.pth', tmp_path / 'no')
+    assert found == (str(tmp_path / 'epoch_9.pth'), [])
