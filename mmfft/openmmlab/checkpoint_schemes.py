@@ -15,6 +15,8 @@ import functools
 from collections.abc import Callable
 from types import ModuleType
 
+import torch
+
 from ..checkpoints import (
     allow,
     convert_published,
@@ -61,6 +63,24 @@ def _register(module: ModuleType) -> None:
         force=True,
     )
     register(prefixes='mmfft://', loader=load_from_mmfft)
+    if hasattr(module, '_safe_torch_load'):
+        module._safe_torch_load = _without_getattr(module._safe_torch_load)
+
+
+def _without_getattr(load: Callable) -> Callable:
+    """OneDL's ``torch.load``, by our list once loading is hardened.
+
+    Its own list has ``getattr``, by which a file reaches ``eval``.
+    """
+
+    @functools.wraps(load)
+    def load_by_list(file, map_location=None, weights_only=None):
+        if not is_hardened():
+            return load(file, map_location, weights_only)
+        register_allowed_globals()
+        return torch.load(file, map_location=map_location, weights_only=True)
+
+    return load_by_list
 
 
 def _wrap(load: Callable, load_safely: Callable) -> Callable:

@@ -5,12 +5,14 @@ See :mod:`hostile_payloads` for what the files would do.
 """
 
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 from checkpoint_forms import Calls
 from conftest import ROOT, small_data
-from hostile_payloads import WRITERS
+from hostile_payloads import WRITERS, write_setstate
 from mmengine.fileio import dump
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import checkpoint as mmengine_checkpoint
@@ -19,7 +21,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mmfft.backbones import CDFFormer
-from mmfft.checkpoints import load_checkpoint_file
+from mmfft.checkpoints import harden, load_checkpoint_file
 from mmfft.checkpoints.pickles import load_predictions
 from mmfft.engine.check_loss import last_finite_checkpoint
 from mmfft.errors import ConfigError
@@ -128,6 +130,44 @@ def test_object_storage(scheme, hostile, monkeypatch, hardened):
     )
     with pytest.raises(pickle.UnpicklingError):
         CheckpointLoader.load_checkpoint(f'{scheme}://bucket/hostile.pth')
+
+
+@pytest.mark.parametrize('name', ['{path}', 's3://bucket/hostile.pth'])
+def test_the_getattr_of_mmengines_list(name, tmp_path, trace, monkeypatch):
+    path = tmp_path / 'hostile.pth'
+    write_setstate(path, trace)
+    backend = SimpleNamespace(get=lambda name: path.read_bytes())
+    monkeypatch.setattr(
+        mmengine_checkpoint, 'get_file_backend', lambda *a, **k: backend
+    )
+    harden()
+    listed = getattr(mmengine_checkpoint, 'get_torch_safe_globals', list)
+    asked = []
+    monkeypatch.setattr(
+        mmengine_checkpoint,
+        'get_torch_safe_globals',
+        lambda: asked.append(1) or listed(),
+        raising=False,
+    )
+    with pytest.raises(Exception, match='not of a History|could run code'):
+        CheckpointLoader.load_checkpoint(name.format(path=path))
+    # Which of two with one name PyTorch takes hangs on their addresses.
+    assert not asked
+
+
+def test_that_list_does_run_it(tmp_path):
+    """Without us: so that the test above can fail."""
+    write_setstate(tmp_path / 'hostile.pth', tmp_path / 'trace')
+    code = (
+        'import sys, torch\n'
+        'from mmengine.logging import HistoryBuffer\n'
+        'torch.serialization.add_safe_globals([getattr, HistoryBuffer])\n'
+        'torch.load(sys.argv[1], weights_only=True)\n'
+    )
+    subprocess.run(
+        [sys.executable, '-c', code, tmp_path / 'hostile.pth'], check=True
+    )
+    assert (tmp_path / 'trace').exists()
 
 
 def test_mmengine_has_no_other_scheme():
