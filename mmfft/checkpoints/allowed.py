@@ -181,7 +181,7 @@ def register_allowed_globals(objects: Iterable[Callable] = ()) -> None:
     Args:
         objects (Iterable[Callable]): These of them. Defaults to all.
     """
-    known = torch.serialization.get_safe_globals()
+    known = set(torch.serialization.get_safe_globals())
     torch.serialization.add_safe_globals(
         [one for one in objects or _allowed.values() if one not in known]
     )
