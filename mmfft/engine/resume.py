@@ -209,6 +209,10 @@ class ExactResumeHook(Hook):
             _count_from(loop, skip)
         if self._resumed and _validation_is_due(runner, skip):
             runner.logger.info('The run ended before its validation did')
+            # As they stand after an iteration, until the next one begins.
+            runner.message_hub.update_info('iter', loop.iter - 1)
+            if isinstance(loop, EpochBasedTrainLoop):
+                runner.message_hub.update_info('epoch', loop.epoch - 1)
             runner.val_loop.run()
 
     def _batches_done(self, runner, resumed: dict) -> int:

@@ -201,6 +201,7 @@ def test_a_validation_that_was_cut_short_is_made_up_for(tmp_path):
         checkpoint = dict(
             type='mmfft.AtomicCheckpointHook',
             by_epoch=True,
+            interval=1,
             max_keep_ckpts=1,
             save_best='acc',
             rule='greater',
