@@ -4,16 +4,23 @@
 import torch
 from torch import Tensor
 
-try:
-    from torch.fx.experimental.symbolic_shapes import guard_or_false
-except ImportError:  # PyTorch before 2.7: a size that has to be known is
-
-    def guard_or_false(condition):
-        """Not ``bool``, which its compiler does not know for symbols."""
-        return True if condition else False
-
-
 Grid = tuple[int, int]
+# Before, a size that a compiler reasons about has to be known.
+_KNOWS_GUARDS = torch.__version__ >= (2, 7)
+
+
+def guard_or_false(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition, maybe of symbols, is known to hold."""
+    # For the compiler a symbol is a bool, too.
+    if isinstance(condition, bool) and not torch.compiler.is_compiling():
+        return condition
+    if not _KNOWS_GUARDS:
+        # Not `bool`, which its compiler does not know for symbols.
+        return True if condition else False
+    # It brings sympy, which takes a second; where symbols are, it is there.
+    from torch.fx.experimental import symbolic_shapes
+
+    return symbolic_shapes.guard_or_false(condition)
 
 
 def half_spectrum_shape(grid: Grid) -> tuple[int, int]:
