@@ -1,4 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -150,6 +152,32 @@ def test_what_one_mode_keeps_serves_the_others(resizes):
     scale = torch.ones((), requires_grad=True)
     (kept * scale).sum().backward()
     torch.testing.assert_close(scale.grad, kept.sum())
+
+
+class OnGpu(torch.Tensor):
+    is_cuda = True
+
+
+def test_streams_and_graphs_of_a_gpu(resizes, monkeypatch):
+    """What one stream has not finished is not given to another one."""
+    stream, capturing = SimpleNamespace(cuda_stream=1), []
+    monkeypatch.setattr(torch.cuda, 'current_stream', lambda device: stream)
+    monkeypatch.setattr(
+        torch.cuda, 'is_current_stream_capturing', lambda: bool(capturing)
+    )
+    filters = HalfSpectrum((5, 6), 2).eval()
+    weight = filters.weight.detach().as_subclass(OnGpu)
+    filters.weight = torch.nn.Parameter(weight)
+    with torch.no_grad():
+        kept = filters((8, 9))
+        assert filters((8, 9)) is kept
+        stream.cuda_stream = 2
+        others = filters((8, 9))
+        assert others is not kept and len(resizes) == 2
+        capturing.append(True)
+        assert filters((8, 9)) is not others
+        capturing.clear()
+        assert filters((8, 9)) is others and len(resizes) == 3
 
 
 def test_a_traced_filter_is_of_one_grid():
