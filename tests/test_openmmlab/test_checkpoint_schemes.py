@@ -18,7 +18,7 @@ from checkpoint_forms import (
     write_all,
 )
 
-from mmfft.lines import installed_line
+from mmfft.openmmlab.lines import installed_line
 
 MODES = dict(
     alone='',

@@ -277,7 +277,7 @@ WRONG = {
     write_empty: 'is empty',
     write_text: 'is a pointer of Git LFS',
     write_tensor: 'holds a Tensor, not a dict',
-    write_hostile: 'could run code .*take_weights',
+    write_hostile: 'could run code; .*take_weights',
     write_hostile_pickle: 'plain pickle',
     write_mixed: r"has no \['stages\.0\.0\.attn\.qkv\.weight'\]",
 }
