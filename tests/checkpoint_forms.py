@@ -369,6 +369,14 @@ FROM_ELSEWHERE = {
 # A training log; mmengine has it at hand, where it is installed.
 OF_MMENGINE = {'history': history()}
 
+# PyTorch reads it safely in some versions, and not in others.
+EITHER = {
+    'filled defaultdict': (
+        beside(collections.defaultdict(list, a=[1])),
+        refused(r'collections\.defaultdict'),
+    ),
+}
+
 BAD = {
     # What a safe reader cannot tell from code.
     'own class': (
@@ -393,7 +401,7 @@ BAD = {
     ),
     'call of eval': (
         beside(Calls(eval, '1')),
-        refused(r'eval'),
+        refused(r'(builtins\.)?eval'),
     ),
     'getattr': (
         beside(Calls(getattr, 'text', 'upper')),
@@ -402,10 +410,6 @@ BAD = {
     'defaultdict of a function': (
         beside(collections.defaultdict(make_list)),
         refused(r'\S+\.make_list'),
-    ),
-    'filled defaultdict': (
-        beside(collections.defaultdict(list, a=[1])),
-        refused(r'collections\.defaultdict'),
     ),
     'filled deque': (
         beside(collections.deque([1, 2])),
@@ -496,7 +500,9 @@ def write_all(folder):
         dict[str, Path]: By name.
     """
     forms = {**GOOD, **FROM_ELSEWHERE, **OF_MMENGINE}
-    forms.update((name, write) for name, (write, _) in BAD.items())
+    forms.update(
+        (name, write) for name, (write, _) in {**EITHER, **BAD}.items()
+    )
     paths = {}
     for i, (name, write) in enumerate(forms.items()):
         paths[name] = folder / f'{i}.pth'

@@ -11,6 +11,7 @@ import pytest
 import torch
 from checkpoint_forms import (
     BAD,
+    EITHER,
     FROM_ELSEWHERE,
     GOOD,
     OF_MMENGINE,
@@ -63,6 +64,20 @@ def test_it_is_refused_by_name(form, tmp_path):
     assert ('could run code' in said) == ('could run code' in sentence)
 
 
+@pytest.mark.parametrize('form', EITHER)
+def test_it_is_read_right_or_refused_by_name(form, tmp_path):
+    write, sentence = EITHER[form]
+    path = tmp_path / 'file.pth'
+    write(path)
+    expected = torch.load(path, weights_only=False)
+    try:
+        read = read_file(str(path))
+    except ConfigError as error:
+        assert re.search(sentence, str(error))
+    else:
+        assert repr(describe(read)) == repr(describe(expected))
+
+
 def test_a_device_that_is_not_here(tmp_path, monkeypatch):
     path = tmp_path / 'file.pth'
     with monkeypatch.context() as patch:
@@ -109,7 +124,7 @@ def test_the_weights_of_a_whole_module(form, tmp_path, monkeypatch):
     ],
 )
 def test_the_weights_beside_other_objects(form, tmp_path):
-    BAD[form][0](tmp_path / 'in.pth')
+    {**EITHER, **BAD}[form][0](tmp_path / 'in.pth')
     take_weights(str(tmp_path / 'in.pth'), str(tmp_path / 'out.pth'))
     read = read_file(str(tmp_path / 'out.pth'))
     assert repr(describe(read)) == repr(describe(weights()))
