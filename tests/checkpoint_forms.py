@@ -237,6 +237,10 @@ def history():
     )
 
 
+# In several places, and in another one.
+_SHARED = collections.defaultdict(int, a=1)
+_TWICE = [_SHARED, (_SHARED, 1), collections.defaultdict(list, b=_SHARED)]
+
 GOOD = {
     # Wrappers.
     'bare': saved(weights),
@@ -332,6 +336,8 @@ GOOD = {
     'Counter': beside(collections.Counter('aab')),
     'OrderedDict': beside(collections.OrderedDict(b=1, a=2)),
     'empty defaultdict': beside(collections.defaultdict(list)),
+    'filled defaultdict': beside(collections.defaultdict(list, a=[1])),
+    'defaultdict twice': beside(_TWICE),
     'empty deque': beside(collections.deque(maxlen=3)),
     'Path': beside(pathlib.PurePosixPath('a/b')),
     'date': beside(datetime.date(2020, 1, 2)),
@@ -368,14 +374,6 @@ FROM_ELSEWHERE = {
 
 # A training log; mmengine has it at hand, where it is installed.
 OF_MMENGINE = {'history': history()}
-
-# PyTorch reads it safely in some versions, and not in others.
-EITHER = {
-    'filled defaultdict': (
-        beside(collections.defaultdict(list, a=[1])),
-        refused(r'collections\.defaultdict'),
-    ),
-}
 
 BAD = {
     # What a safe reader cannot tell from code.
@@ -500,9 +498,7 @@ def write_all(folder):
         dict[str, Path]: By name.
     """
     forms = {**GOOD, **FROM_ELSEWHERE, **OF_MMENGINE}
-    forms.update(
-        (name, write) for name, (write, _) in {**EITHER, **BAD}.items()
-    )
+    forms.update((name, write) for name, (write, _) in BAD.items())
     paths = {}
     for i, (name, write) in enumerate(forms.items()):
         paths[name] = folder / f'{i}.pth'
@@ -533,6 +529,7 @@ def describe(value):
         return (
             kind,
             [(describe(k), describe(v)) for k, v in value.items()],
+            describe(getattr(value, 'default_factory', None)),
             more,
         )
     if isinstance(value, (list, tuple)):

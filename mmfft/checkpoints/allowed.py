@@ -11,12 +11,15 @@ import codecs
 import os
 import pathlib
 import pickle
+import threading
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -51,7 +54,58 @@ def _defaultdict(factory: Callable | None = None, *items) -> defaultdict:
         raise pickle.UnpicklingError(
             f'collections.defaultdict({factory!r}) could call anything'
         )
+    if not items and getattr(_reader, 'fills_later', False):
+        stand_in = OrderedDict()
+        stand_in.default_factory = factory
+        return stand_in
     return defaultdict(factory, *items)
+
+
+_reader = threading.local()
+
+
+@contextmanager
+def standing_in_for_defaultdicts() -> Iterator[None]:
+    """Make a pickle's defaultdicts ordered ones, within this thread.
+
+    PyTorch's safe reader fills no others from 2.5 on. :func:`restore` takes
+    them back.
+    """
+    _reader.fills_later = True
+    try:
+        yield
+    finally:
+        _reader.fills_later = False
+
+
+def restore(value: Any, done: dict[int, Any] | None = None) -> Any:
+    """Put the defaultdicts of a file in the places of what stands for them.
+
+    Args:
+        value (Any): What was read; its containers are changed in place.
+        done (dict[int, Any], optional): By identity, since one object may
+            stand in several places, within itself too.
+
+    Returns:
+        Any: The value, or what it stands for.
+    """
+    done = {} if done is None else done
+    containers = (dict, OrderedDict, list, tuple)
+    if id(value) in done or type(value) not in containers:
+        return done.get(id(value), value)
+    done[id(value)] = value
+    if type(value) is tuple:
+        made = tuple(restore(one, done) for one in value)
+        if any(a is not b for a, b in zip(made, value)):
+            done[id(value)] = made
+        return done[id(value)]
+    if hasattr(value, 'default_factory'):
+        done[id(value)] = _defaultdict(value.default_factory)
+        done[id(value)].update(value)
+    value = done[id(value)]
+    for key, one in enumerate(value) if type(value) is list else value.items():
+        value[key] = restore(one, done)
+    return value
 
 
 def _paths() -> dict[str, type]:

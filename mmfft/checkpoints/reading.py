@@ -8,7 +8,11 @@ from pathlib import Path
 import torch
 
 from ..errors import ConfigError
-from .allowed import register_allowed_globals
+from .allowed import (
+    register_allowed_globals,
+    restore,
+    standing_in_for_defaultdicts,
+)
 from .published import convert_published, is_published
 
 
@@ -39,9 +43,10 @@ def read_file(path: str, map_location=None) -> dict:
     try:
         # Once more: OneDL's mmengine takes some of them back after a load.
         register_allowed_globals()
-        checkpoint = torch.load(
-            file, map_location=map_location, weights_only=True
-        )
+        with standing_in_for_defaultdicts():
+            checkpoint = torch.load(
+                file, map_location=map_location, weights_only=True
+            )
     except Exception as error:
         raise ConfigError(_reason(file, error)) from error
     if not isinstance(checkpoint, dict):
@@ -49,7 +54,7 @@ def read_file(path: str, map_location=None) -> dict:
             f'checkpoint {path!r} holds a {type(checkpoint).__name__}, not a '
             'dict of tensors'
         )
-    return checkpoint
+    return restore(checkpoint)
 
 
 def unwrap(checkpoint: dict) -> dict:
