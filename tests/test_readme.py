@@ -148,7 +148,21 @@ def test_the_recipe_of_ours_that_is_named(tmp_path):
 
 def test_no_other_snippet_is_left_out():
     words = ('init_cfg = ', 'timm.create', 'list_models', 'optim_wrapper = ')
+    words += ('DynamicFilter2d',)
     assert sorted(map(snippet, words)) == sorted(OTHERS)
+
+
+def test_layers_and_models():
+    names = {}
+    exec(snippet('DynamicFilter2d'), names)
+    assert names['y'].shape == (2, 64, 32, 20)
+    levels = [names[f'c{i}'].shape[1:] for i in range(2, 6)]
+    assert levels == [
+        (64, 56, 56),
+        (128, 28, 28),
+        (320, 14, 14),
+        (512, 7, 7),
+    ]
 
 
 def test_a_published_file_in_init_cfg(tmp_path, monkeypatch):
