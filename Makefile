@@ -9,7 +9,7 @@
 #   PYTEST_WORKERS=2    processes that test, of one thread each
 #   PYTEST_ARGS=...     more arguments for pytest, such as `-m "not slow"`
 #   FUZZ_EXAMPLES=1000  cases of each fuzz test
-#   CORE_WITH=...       other versions for test-core, such as torch==2.4.1
+#   CORE_WITH=...       other versions for test-core: 'torch==2.4.1 torchvision'
 
 LINE ?= onedl
 VENV ?= $(if $(filter upstream,$(LINE)),.venv-upstream,.venv)
