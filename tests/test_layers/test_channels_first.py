@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from published_records import published_state_dict
 from torch import nn
 
 from mmfft.errors import ConfigError
@@ -179,8 +180,8 @@ def learns(model, shape, steps=12):
     return losses[-1] < losses[0]
 
 
-def test_three_examples():
-    assert len(EXAMPLES) == 3
+def test_there_are_no_other_examples():
+    assert len(EXAMPLES) == 4
 
 
 def test_unet_block():
@@ -193,6 +194,20 @@ def test_convnext_block():
     names = run_example('GlobalConvNeXtBlock')
     assert names['y'].shape == (2, 96, 20, 14)
     assert learns(names['block'], (2, 96, 10, 14))
+
+
+def test_a_backbone_with_published_weights(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    published = published_state_dict('dfformer_s18')
+    torch.save(dict(model=published), 'dfformer_s18.pth')
+    with caplog.at_level('INFO', logger='mmfft'):
+        names = run_example('load_checkpoint_file')
+    assert [names[f'c{i}'].shape[2] for i in (3, 4, 5)] == [64, 32, 16]
+    # Output norms are of dense prediction alone.
+    assert all(k.startswith('norm') for k in names['result'].missing_keys)
+    stem = names['backbone'].downsample_layers[0].conv.weight
+    assert torch.equal(stem, published['downsample_layers.0.conv.weight'])
+    assert 'resized: 3 HalfSpectrum from 56x56 to 128x128' in caplog.text
 
 
 def test_a_stage_of_a_timm_model():
