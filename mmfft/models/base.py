@@ -143,6 +143,13 @@ class FourierBackbone(nn.Module):
         """
         raise NotImplementedError
 
+    def _add_norms(self, dims: Sequence[int], out_norm: bool) -> None:
+        for i in self.out_indices:
+            norm = (
+                nn.LayerNorm(dims[i], eps=1e-6) if out_norm else nn.Identity()
+            )
+            self.add_module(f'norm{i}', norm)
+
     def _first_norms(self, levels: int) -> list[nn.Module]:
         return [
             getattr(self, f'norm{i}') for i in self.out_indices if i < levels

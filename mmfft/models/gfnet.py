@@ -118,23 +118,7 @@ class GFNetBlock(nn.Module):
         return x + self.drop_path(out)
 
 
-class _GFNetBase(FourierBackbone):
-    """Arguments and output of both GFNets.
-
-    Features are channels-last ``(B, H, W, C)`` inside.
-    """
-
-    # As published: convolutions keep PyTorch's own initialization.
-    truncated_normal_layers = (nn.Linear,)
-
-    def _add_norms(self, dims: Sequence[int], out_norm: bool) -> None:
-        for i in self.out_indices:
-            self.add_module(
-                f'norm{i}', _norm(dims[i]) if out_norm else nn.Identity()
-            )
-
-
-class GFNet(_GFNetBase):
+class GFNet(FourierBackbone):
     """Global filters at one resolution.
 
     From `Global Filter Networks for Image Classification
@@ -166,6 +150,8 @@ class GFNet(_GFNetBase):
         ConfigError: If an argument is out of its range.
     """
 
+    # As published: convolutions keep PyTorch's own initialization.
+    truncated_normal_layers = (nn.Linear,)
     arch_zoo = {
         'ti': dict(embed_dim=256, depth=12),
         'xs': dict(embed_dim=384, depth=12),
@@ -236,7 +222,7 @@ class GFNet(_GFNetBase):
         return num_layers - 1, num_layers
 
 
-class GFNetPyramid(_GFNetBase):
+class GFNetPyramid(FourierBackbone):
     """Global filters in four stages, published as GFNet-H.
 
     From `Global Filter Networks for Image Classification
@@ -266,6 +252,8 @@ class GFNetPyramid(_GFNetBase):
         ConfigError: If an argument is out of its range.
     """
 
+    # As published: convolutions keep PyTorch's own initialization.
+    truncated_normal_layers = (nn.Linear,)
     arch_zoo = {
         'h-ti': dict(
             embed_dims=[64, 128, 256, 512],

@@ -172,11 +172,7 @@ class MetaFormer(FourierBackbone):
                     )
                 )
             )
-        for i in self.out_indices:
-            norm = (
-                nn.LayerNorm(dims[i], eps=1e-6) if out_norm else nn.Identity()
-            )
-            self.add_module(f'norm{i}', norm)
+        self._add_norms(dims, out_norm)
         self._init_parameters()
 
     @property
