@@ -72,7 +72,9 @@ def print_config_errors(program: str) -> Iterator[None]:
     """What every command line does its work in.
 
     No file that it loads is executed, see :func:`harden`. A
-    :class:`ConfigError` is printed as one line; the exit status is 2.
+    :class:`ConfigError` is printed as one line; the exit status is 2. At the
+    end processes part in order: a group that is still there when Python ends
+    may abort the process after all its work.
 
     Args:
         program (str): Name of the command line.
@@ -83,6 +85,8 @@ def print_config_errors(program: str) -> Iterator[None]:
     except ConfigError as error:
         print(f'{program}: error: {error}', file=sys.stderr)
         sys.exit(2)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def load_config(

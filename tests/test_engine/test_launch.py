@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
+from torch import distributed
 
 from mmfft.engine import (
     apply_test_options,
@@ -319,3 +320,12 @@ def test_config_errors_are_one_line_and_others_stay(capsys):
     with pytest.raises(ValueError, match='a bug'):
         with print_config_errors('train.py'):
             raise ValueError('a bug')
+
+
+def test_processes_part_at_the_end():
+    distributed.init_process_group(
+        'gloo', store=distributed.HashStore(), rank=0, world_size=1
+    )
+    with print_config_errors('train.py'):
+        assert distributed.is_initialized()
+    assert not distributed.is_initialized()
