@@ -47,6 +47,7 @@ def read_file(path: str, map_location=None) -> dict:
             checkpoint = torch.load(
                 file, map_location=map_location, weights_only=True
             )
+        checkpoint = restore(checkpoint)
     except Exception as error:
         raise ConfigError(_reason(file, error)) from error
     if not isinstance(checkpoint, dict):
@@ -54,7 +55,7 @@ def read_file(path: str, map_location=None) -> dict:
             f'checkpoint {path!r} holds a {type(checkpoint).__name__}, not a '
             'dict of tensors'
         )
-    return restore(checkpoint)
+    return checkpoint
 
 
 def unwrap(checkpoint: dict) -> dict:

@@ -1,10 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Which forms of files are read safely, and what is said of the others."""
 
+import codecs
 import re
 import subprocess
 import sys
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 
 import checkpoint_forms
 import numpy as np
@@ -45,6 +46,15 @@ def test_defaultdicts_stay_one(tmp_path):
     assert first['itself'][0] is outer
     assert type(first) is type(outer) is defaultdict
     assert (first['c'], outer['c']) == (0, [])
+
+
+def test_a_forged_defaultdict_is_refused(tmp_path):
+    """One that would call what is allowed to be called with arguments."""
+    forged = OrderedDict(a=1)
+    forged.default_factory = codecs.encode
+    torch.save(dict(meta=forged), tmp_path / 'file.pth')
+    with pytest.raises(ConfigError, match=r'collections\.defaultdict'):
+        read_file(str(tmp_path / 'file.pth'))
 
 
 @pytest.mark.parametrize('form', [*FROM_ELSEWHERE, *OF_MMENGINE])
