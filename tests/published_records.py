@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from mmfft import models
+from mmfft.checkpoints import convert_published
 
 _DATA = Path(__file__).parent / 'data' / 'published'
 RECORDS = json.loads((_DATA / 'outputs.json').read_text())
@@ -58,6 +59,25 @@ def _value(name, shape):
     if leaf == 'scale' or len(shape) == 1:
         return 1 + 0.1 * n
     return n / np.sqrt(np.prod(shape[1:])).astype(np.float32)
+
+
+def translated_shapes(arch):
+    """Of the published tensors, by our names."""
+    with torch.device('meta'):
+        published = {k: torch.empty(s) for k, s in SHAPES[arch].items()}
+    return {
+        name: tuple(value.shape)
+        for name, value in convert_published(published).items()
+    }
+
+
+def own_shapes(classifier):
+    """Of a classifier's tensors, but for grids, which were not published."""
+    return {
+        name: tuple(value.shape)
+        for name, value in classifier.state_dict().items()
+        if not name.endswith('.grid')
+    }
 
 
 def recorded_input(record):

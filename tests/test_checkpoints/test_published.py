@@ -7,8 +7,10 @@ from published_records import (
     RECORDS,
     SHAPES,
     backbone,
+    own_shapes,
     published_state_dict,
     recorded_input,
+    translated_shapes,
 )
 
 import mmfft.timm_models  # noqa: F401  the models
@@ -65,14 +67,7 @@ def test_every_variant_has_the_published_shapes(arch):
     """Names and shapes of each state dict match one to one."""
     with torch.device('meta'):
         model = timm.create_model(arch.replace('-', '_'))
-        published = {k: torch.empty(s) for k, s in SHAPES[arch].items()}
-    ours = {
-        name: tuple(value.shape)
-        for name, value in model.state_dict().items()
-        if not name.endswith('.grid')
-    }
-    translated = convert_published(published)
-    assert {k: tuple(v.shape) for k, v in translated.items()} == ours
+    assert own_shapes(model) == translated_shapes(arch)
 
 
 def test_a_foreign_checkpoint_is_refused_by_its_first_keys():
