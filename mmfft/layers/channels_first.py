@@ -6,7 +6,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..errors import require_size
 from ..ops.paths import is_transformed
 from ..ops.spectral import Grid
 from .activations import StarReLU
@@ -63,7 +62,7 @@ class GlobalFilter2d(_ChannelsFirst, GlobalFilter):
     def __init__(
         self, dim: int, grid: int | Grid = 14, filter_resize: str = 'bicubic'
     ):
-        super().__init__(dim, require_size('grid', grid), filter_resize)
+        super().__init__(dim, grid, filter_resize)
 
 
 class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
@@ -99,7 +98,7 @@ class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
     ):
         super().__init__(
             dim,
-            require_size('grid', grid),
+            grid,
             expansion_ratio,
             num_filters,
             reweight_ratio,

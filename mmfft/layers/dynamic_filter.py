@@ -25,7 +25,8 @@ class DynamicFilter(nn.Module):
 
     Args:
         dim (int): Channels.
-        grid (tuple[int, int]): ``(H, W)`` that the basis is stored for.
+        grid (int | tuple[int, int]): ``(H, W)`` that the basis is stored
+            for; one number for a square.
         expansion_ratio (float): Width of the filtered features over ``dim``.
             Defaults to 2.
         num_filters (int): Basis filters. Defaults to 4.
@@ -39,7 +40,7 @@ class DynamicFilter(nn.Module):
     def __init__(
         self,
         dim: int,
-        grid: Grid,
+        grid: int | Grid,
         expansion_ratio: float = 2,
         num_filters: int = 4,
         reweight_ratio: float = 0.25,

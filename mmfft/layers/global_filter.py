@@ -21,11 +21,14 @@ class GlobalFilter(nn.Module):
 
     Args:
         dim (int): Channels.
-        grid (tuple[int, int]): ``(H, W)`` that the filters are stored for.
+        grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
+            for; one number for a square.
         filter_resize (str): See :class:`HalfSpectrum`.
     """
 
-    def __init__(self, dim: int, grid: Grid, filter_resize: str = 'bicubic'):
+    def __init__(
+        self, dim: int, grid: int | Grid, filter_resize: str = 'bicubic'
+    ):
         super().__init__()
         self.filter = HalfSpectrum(grid, dim, filter_resize)
 
@@ -43,7 +46,8 @@ class ExpandedGlobalFilter(nn.Module):
 
     Args:
         dim (int): Channels.
-        grid (tuple[int, int]): ``(H, W)`` that the filters are stored for.
+        grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
+            for; one number for a square.
         expansion_ratio (float): Width of the filtered features over ``dim``.
             Defaults to 2.
         act_layer (Callable): Makes the activation. Defaults to StarReLU.
@@ -53,7 +57,7 @@ class ExpandedGlobalFilter(nn.Module):
     def __init__(
         self,
         dim: int,
-        grid: Grid,
+        grid: int | Grid,
         expansion_ratio: float = 2,
         act_layer: Callable[[], nn.Module] = StarReLU,
         filter_resize: str = 'bicubic',

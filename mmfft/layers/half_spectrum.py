@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require_size
 from ..ops import FILTER_RESIZE_MODES, half_spectrum_shape, resize_filter
 from ..ops.spectral import Grid
 from .grid_parameter import GridParameter
@@ -17,24 +17,23 @@ class HalfSpectrum(GridParameter):
     parameters fail in NCCL, in many optimizers and in export.
 
     Args:
-        grid (tuple[int, int]): ``(H, W)`` of the feature map that the filters
-            are stored for.
+        grid (int | tuple[int, int]): ``(H, W)`` of the feature map that the
+            filters are stored for; one number for a square.
         num_filters (int): Number of filters.
         filter_resize (str): Mode of :func:`mmfft.ops.resize_filter` for other
             grids, at load and at forward. Defaults to ``'bicubic'``.
 
     Raises:
-        ConfigError: If the grid is empty or the mode unknown.
+        ConfigError: If the grid is no size or the mode unknown.
     """
 
     def __init__(
-        self, grid: Grid, num_filters: int, filter_resize: str = 'bicubic'
+        self,
+        grid: int | Grid,
+        num_filters: int,
+        filter_resize: str = 'bicubic',
     ):
-        if min(grid) < 1:
-            raise ConfigError(
-                'grid must have at least one row and one '
-                f'column, got {tuple(grid)}'
-            )
+        grid = require_size('grid', grid)
         if filter_resize not in FILTER_RESIZE_MODES:
             raise ConfigError(
                 'filter_resize must be one of '

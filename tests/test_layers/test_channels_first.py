@@ -11,7 +11,12 @@ from published_records import published_state_dict
 from torch import nn
 
 from mmfft.errors import ConfigError
-from mmfft.layers import DynamicFilter2d, GlobalFilter2d
+from mmfft.layers import (
+    DynamicFilter,
+    DynamicFilter2d,
+    GlobalFilter,
+    GlobalFilter2d,
+)
 from mmfft.ops import project_hermitian, resize_filter
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'mixers.md'
@@ -146,6 +151,11 @@ def test_a_state_dict_of_another_grid(name):
 def test_a_wrong_grid(name, grid):
     with pytest.raises(ConfigError, match='grid must be a positive int or'):
         make(name, grid=grid)
+
+
+def test_one_number_is_a_square_in_every_layer():
+    for layer in (DynamicFilter(4, 6), GlobalFilter(4, 6)):
+        assert layer(torch.randn(1, 6, 6, 4)).shape == (1, 6, 6, 4)
 
 
 @every_layer
