@@ -14,7 +14,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from mmfft.analysis.predictor import Predictor
-from mmfft.engine import load_config, print_config_errors
+from mmfft.engine import command_line, load_config
 from mmfft.errors import ConfigError
 
 # The checkout, or `mmfft/.mim` of an installed package.
@@ -160,7 +160,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('app.py'):
+    with command_line('app.py'):
         models = trained_models(Path(args.work_dir))
         if (args.config is None) != (args.checkpoint is None):
             raise ConfigError('--config and --checkpoint go together')

@@ -20,7 +20,7 @@ HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,
     scope='mmfft',
-    locations=['mmfft.engine'],
+    locations=['mmfft.engine.hooks'],
 )
 METRICS = Registry(
     'metric',
@@ -38,5 +38,5 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmfft',
-    locations=['mmfft.engine'],
+    locations=['mmfft.engine.optimizers'],
 )

@@ -266,3 +266,13 @@ def site(tmp_path, monkeypatch):
     yield Site(tmp_path)
     for module in openmmlab():
         del sys.modules[module]
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    monkeypatch.setattr('mmfft.engine.runner.get_device', lambda: 'cuda')
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr('mmfft.engine.runner.get_device', lambda: 'cpu')

@@ -1,13 +1,13 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Test a classifier, a detector or a segmentor from a config."""
 
+from mmfft.datasets.paths import check_data
 from mmfft.engine import (
     apply_test_options,
     build_runner,
-    check_data,
+    command_line,
     dump_metrics,
     load_config,
-    print_config_errors,
     run_parser,
 )
 
@@ -39,7 +39,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('test.py'):
+    with command_line('test.py'):
         cfg = load_config(
             args.config, args.work_dir, args.cfg_options, args.launcher
         )

@@ -1,12 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Train a classifier, a detector or a segmentor from a config."""
 
+from mmfft.datasets.paths import check_data
 from mmfft.engine import (
     apply_train_options,
     build_runner,
-    check_data,
+    command_line,
     load_config,
-    print_config_errors,
     run_parser,
 )
 
@@ -40,7 +40,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('train.py'):
+    with command_line('train.py'):
         cfg = load_config(
             args.config, args.work_dir, args.cfg_options, args.launcher
         )

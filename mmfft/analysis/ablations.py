@@ -19,7 +19,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
-from ..engine.launch import apply_train_options, build_runner, check_data
+from ..datasets.paths import check_data
+from ..engine import apply_train_options, build_runner
 from ..errors import ConfigError
 from .records import Records
 

@@ -10,12 +10,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from ..engine.launch import (
-    apply_test_options,
-    build_runner,
-    check_data,
-    leaf_datasets,
-)
+from ..datasets.paths import check_data, leaf_datasets
+from ..engine import apply_test_options, build_runner
 from ..errors import ConfigError
 from ..ops.resize import FILTER_RESIZE_MODES
 from .records import Records

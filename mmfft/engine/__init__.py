@@ -2,25 +2,20 @@
 """From a config and a command line to a run."""
 
 from ..openmmlab import required
-from .bad_samples_hook import BadSamplesHook
-from .check_dataset import Problem, check_dataset, show_problems
-from .check_load import CheckLoadHook
-from .check_loss import CheckLossHook
-from .checkpoint import AtomicCheckpointHook, AtomicLocalBackend, find_newest
-from .filter_vis import FilterVisHook
-from .launch import (
-    apply_test_options,
-    apply_train_options,
-    build_runner,
-    check_data,
-    config_parser,
-    dump_metrics,
-    load_config,
-    print_config_errors,
-    run_parser,
+from .cli import command_line, config_parser, run_parser
+from .config import apply_test_options, apply_train_options, load_config
+from .hooks import (
+    AtomicCheckpointHook,
+    AtomicLocalBackend,
+    BadSamplesHook,
+    CheckLoadHook,
+    CheckLossHook,
+    ExactResumeHook,
+    FilterVisHook,
+    find_newest,
 )
-from .layer_decay import LayerDecayOptimWrapperConstructor
-from .resume import ExactResumeHook
+from .optimizers import LayerDecayOptimWrapperConstructor
+from .runner import build_runner, dump_metrics
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -31,17 +26,13 @@ __all__ = [
     'ExactResumeHook',
     'FilterVisHook',
     'LayerDecayOptimWrapperConstructor',
-    'Problem',
     'apply_test_options',
     'apply_train_options',
     'build_runner',
-    'check_data',
-    'check_dataset',
+    'command_line',
     'config_parser',
     'dump_metrics',
     'find_newest',
     'load_config',
-    'print_config_errors',
     'run_parser',
-    'show_problems',
 ]

@@ -23,7 +23,7 @@ from torch import nn
 from mmfft.backbones import CDFFormer
 from mmfft.checkpoints import harden, load_checkpoint_file
 from mmfft.checkpoints.pickles import load_predictions
-from mmfft.engine.check_loss import last_finite_checkpoint
+from mmfft.engine.hooks.check_loss_hook import last_finite_checkpoint
 from mmfft.errors import ConfigError
 from mmfft.openmmlab.convert import convert_file
 

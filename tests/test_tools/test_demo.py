@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.fileio import dump
 
 from mmfft.analysis.demo_report import METRICS
-from mmfft.engine.launch import leaf_datasets
+from mmfft.datasets.paths import leaf_datasets
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from mmfft.analysis.ablations import (
     run_ablations,
     summarize,
 )
-from mmfft.engine import config_parser, load_config, print_config_errors
+from mmfft.engine import command_line, config_parser, load_config
 
 
 def parse_args():
@@ -40,7 +40,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('ablations.py'):
+    with command_line('ablations.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
         rows = run_ablations(
             cfg, args.out, args.variants, args.seeds, args.epochs

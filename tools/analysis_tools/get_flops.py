@@ -8,7 +8,7 @@ operation of a transform is one too.
 from mmengine.fileio import dump
 
 from mmfft.analysis.flops import config_flops
-from mmfft.engine import config_parser, load_config, print_config_errors
+from mmfft.engine import command_line, config_parser, load_config
 
 
 def parse_args():
@@ -33,7 +33,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('get_flops.py'):
+    with command_line('get_flops.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
         size, found = config_flops(cfg, args.shape, args.depth)
     print(found.table)

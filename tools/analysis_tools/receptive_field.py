@@ -21,7 +21,7 @@ from mmfft.analysis.receptive_field import (
     contributions,
     plot_fields,
 )
-from mmfft.engine import print_config_errors
+from mmfft.engine import command_line
 
 
 def parse_args():
@@ -47,7 +47,7 @@ def parse_args():
 def main():
     args = parse_args()
     fields = {}
-    with print_config_errors('receptive_field.py'):
+    with command_line('receptive_field.py'):
         if args.images:
             images = read_images(args.images, args.size, args.count)
         else:

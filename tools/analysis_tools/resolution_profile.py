@@ -11,7 +11,7 @@ import torch
 
 from mmfft.analysis.feature_models import SPEC_HELP
 from mmfft.analysis.resolution_profile import plot_profile, run_profile
-from mmfft.engine import print_config_errors
+from mmfft.engine import command_line
 
 MODELS = (
     'dfformer_s18',
@@ -52,7 +52,7 @@ def main():
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
-    with print_config_errors('resolution_profile.py'):
+    with command_line('resolution_profile.py'):
         rows = run_profile(
             args.models,
             args.sizes,

@@ -14,7 +14,7 @@ from mmfft.analysis.resolution_transfer import (
     run_transfer,
     summarize,
 )
-from mmfft.engine import config_parser, load_config, print_config_errors
+from mmfft.engine import command_line, config_parser, load_config
 from mmfft.ops.resize import FILTER_RESIZE_MODES
 
 
@@ -50,7 +50,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('resolution_transfer.py'):
+    with command_line('resolution_transfer.py'):
         cfg = load_config(args.config, args.out, args.cfg_options)
         rows = run_transfer(
             cfg,

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmengine.fileio import dump
 
 from mmfft.analysis.shape_bias import draw_shape_bias, read_decisions
-from mmfft.engine import print_config_errors
+from mmfft.engine import command_line
 from mmfft.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('shape_bias.py'):
+    with command_line('shape_bias.py'):
         files = sorted(Path(args.csv_dir).glob('*.csv'))
         if not files:
             raise ConfigError(f'there is no .csv file in {args.csv_dir!r}')

@@ -18,7 +18,7 @@ from mmfft.analysis.similarity import (
     layer_similarity,
     plot_similarity,
 )
-from mmfft.engine import print_config_errors
+from mmfft.engine import command_line
 
 
 def parse_args():
@@ -49,7 +49,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('similarity.py'):
+    with command_line('similarity.py'):
         images = read_images(args.images, args.size, args.count)
         models, layers = [], []
         for spec, pattern in zip((args.first, args.second), args.layers):

@@ -6,7 +6,7 @@ basis is drawn, and with --image the routing weights of the image and the
 filters that are generated for it.
 """
 
-from mmfft.engine import config_parser, load_config, print_config_errors
+from mmfft.engine import command_line, config_parser, load_config
 from mmfft.visualization.filters import (
     draw_filters,
     load_model,
@@ -47,7 +47,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('visualize_filters.py'):
+    with command_line('visualize_filters.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
         model = load_model(cfg, args.checkpoint)
         seen = see_image(model, cfg, args.image) if args.image else None

@@ -16,7 +16,7 @@ from mmfft.deploy import (
     load_network,
     open_session,
 )
-from mmfft.engine import config_parser, load_config, print_config_errors
+from mmfft.engine import command_line, config_parser, load_config
 
 
 def parse_args():
@@ -58,7 +58,7 @@ def main():
     tolerance = args.tolerance
     if tolerance is None:
         tolerance = 2e-2 if args.half else 1e-4
-    with print_config_errors('export_onnx.py'):
+    with command_line('export_onnx.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
         network = load_network(cfg, args.checkpoint)
         size = tuple(args.shape or network.img_size)

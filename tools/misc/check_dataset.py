@@ -11,13 +11,8 @@ import sys
 
 from mmengine.fileio import dump
 
-from mmfft.engine import (
-    check_dataset,
-    config_parser,
-    load_config,
-    print_config_errors,
-    show_problems,
-)
+from mmfft.datasets.check import check_dataset, show_problems
+from mmfft.engine import command_line, config_parser, load_config
 
 
 def parse_args():
@@ -34,7 +29,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('check_dataset.py'):
+    with command_line('check_dataset.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
         images, problems = check_dataset(cfg, args.nproc)
     show_problems(images, problems)

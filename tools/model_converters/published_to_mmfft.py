@@ -8,7 +8,7 @@ head and loads with ``strict=True``.
 import argparse
 import pprint
 
-from mmfft.engine import print_config_errors
+from mmfft.engine import command_line
 from mmfft.openmmlab.convert import convert_file
 
 
@@ -24,7 +24,7 @@ def parse_args():
 
 def main():
     args = parse_args()
-    with print_config_errors('published_to_mmfft.py'):
+    with command_line('published_to_mmfft.py'):
         config = convert_file(args.source, args.target)
         print(f'{args.target} holds the weights of')
         print('model = ' + pprint.pformat(config, sort_dicts=False))

@@ -18,7 +18,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
-from mmfft.engine.resume import SeededBatch
+from mmfft.engine.hooks.exact_resume_hook import SeededBatch
 
 SAMPLES, BATCH = 17, 3
 PER_EPOCH = 6

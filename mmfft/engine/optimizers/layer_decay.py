@@ -6,8 +6,8 @@ import re
 from mmengine.optim import DefaultOptimWrapperConstructor
 from torch import nn
 
-from ..errors import ConfigError
-from ..registry import OPTIM_WRAPPER_CONSTRUCTORS
+from ...errors import ConfigError
+from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 
 # What torch.compile, FSDP and checkpointing put between the names.
 _WRAPPERS = re.compile(

@@ -23,7 +23,8 @@ from rich.progress import track
 from rich.table import Table
 
 from ..errors import ConfigError
-from .launch import data_paths, leaf_datasets
+from ..openmmlab.scopes import choose_by_scope
+from .paths import data_paths, leaf_datasets
 
 # mmengine reads these with loaders that execute what they say.
 UNSAFE = ('.pkl', '.pickle', '.yml', '.yaml')
@@ -66,11 +67,7 @@ def check_dataset(cfg: Config, nproc: int = 1) -> tuple[Counter, list]:
         ConfigError: If the config is of another toolbox, or ``nproc`` is not
             positive.
     """
-    if cfg.get('default_scope') not in LOOK:
-        raise ConfigError(
-            f'default_scope={cfg.get("default_scope")!r} of the config must '
-            f'be one of {sorted(LOOK)}'
-        )
+    choose_by_scope(cfg, LOOK)
     if nproc < 1:
         raise ConfigError(f'nproc={nproc} must be positive')
     init_default_scope(cfg.default_scope)
@@ -135,7 +132,7 @@ def _check_one(
         where = paths.get('ann_file') or paths.get('data_root', '')
         what = f'{type(error).__name__}: {error}'
         return 0, [Problem('broken annotations', where, what)]
-    look = LOOK[cfg.default_scope]
+    look = choose_by_scope(cfg, LOOK)
     problems, check, tasks = look(cfg, split, dataset_cfg, dataset, items)
     if not items:
         problems.append(Problem('no image', _folder(dataset), ''))

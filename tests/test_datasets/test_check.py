@@ -10,7 +10,8 @@ from mmengine.config import Config
 from mmengine.fileio import dump, load
 from PIL import Image
 
-from mmfft.engine import check_dataset, load_config, show_problems
+from mmfft.datasets.check import check_dataset, show_problems
+from mmfft.engine import load_config
 from mmfft.errors import ConfigError
 
 CONFIGS = ROOT / 'configs'

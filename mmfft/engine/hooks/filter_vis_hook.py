@@ -5,8 +5,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from ..errors import ConfigError
-from ..registry import HOOKS
+from ...errors import ConfigError
+from ...registry import HOOKS
 
 
 @HOOKS.register_module()
@@ -70,7 +70,7 @@ class FilterVisHook(Hook):
     @master_only
     def _add_picture(self, runner, step: int) -> None:
         # Matplotlib is loaded where pictures are wanted.
-        from ..visualization.filters import (
+        from ...visualization.filters import (
             draw_filters,
             read_filters,
             see_image,

@@ -466,7 +466,7 @@ def test_what_cannot_be_read_again_is_left_out_and_said_once(train, tmp_path):
             "checkpoint['meta']['dataset_meta']['counts'].default_factory",
         ]
     )
-    assert 'test_checkpoint.Unknown' in ''.join(left_out)
+    assert f'{__name__}.Unknown' in ''.join(left_out)
     second, warned = train(infos={}, dataset=dataset, resume=True)
     assert second.epoch == 3
     assert second.message_hub.get_info('nested') == dict(kept=1)
@@ -486,7 +486,7 @@ def test_a_run_whose_checkpoints_are_spoilt_stops(train, tmp_path):
         train(resume=True)
     lines = str(raised.value).splitlines()
     assert lines[0] == '--resume: none of the checkpoints can be resumed from:'
-    assert 'epoch_2.pth' in lines[1] and 'test_checkpoint.Unknown' in lines[1]
+    assert 'epoch_2.pth' in lines[1] and f'{__name__}.Unknown' in lines[1]
     assert 'torn' not in lines[1]
     assert 'epoch_1.pth' in lines[2] and 'torn' in lines[2]
     assert 'leave --resume out or move these files away' in lines[3]

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from mmengine.hooks import Hook
 
-from ..checkpoints import read_file
-from ..errors import ConfigError
-from ..registry import HOOKS
+from ...checkpoints import read_file
+from ...errors import ConfigError
+from ...registry import HOOKS
 
 
 class InvalidLossError(ConfigError):

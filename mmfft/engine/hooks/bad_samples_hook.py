@@ -3,9 +3,9 @@ from pathlib import Path
 
 from mmengine.hooks import Hook
 
-from ..datasets.bad_samples import BadSampleList, watch
-from ..errors import ConfigError
-from ..registry import HOOKS
+from ...datasets.bad_samples import BadSampleList, watch
+from ...errors import ConfigError
+from ...registry import HOOKS
 
 
 @HOOKS.register_module()

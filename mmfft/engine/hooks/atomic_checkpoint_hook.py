@@ -11,10 +11,10 @@ from mmengine.dist import broadcast_object_list, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 
-from ..checkpoints import read_file, register_allowed_globals
-from ..checkpoints.writing import make_readable
-from ..errors import ConfigError
-from ..registry import HOOKS
+from ...checkpoints import read_file, register_allowed_globals
+from ...checkpoints.writing import make_readable
+from ...errors import ConfigError
+from ...registry import HOOKS
 
 # What a checkpoint must hold to train on from it.
 _STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')

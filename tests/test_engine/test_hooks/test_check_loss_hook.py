@@ -8,7 +8,10 @@ import torch
 from conftest import ROOT, small_data
 
 from mmfft.backbones import CDFFormer
-from mmfft.engine.check_loss import CheckLossHook, last_finite_checkpoint
+from mmfft.engine.hooks.check_loss_hook import (
+    CheckLossHook,
+    last_finite_checkpoint,
+)
 
 TINY = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1])
 CLS = ROOT / 'configs' / 'demo' / 'cdfformer-nano_1xb64-8e_digit-crops.py'

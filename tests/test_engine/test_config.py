@@ -1,24 +1,16 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import json
-import logging
-from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from mmengine.config import Config
-from torch import distributed
 
 from mmfft.engine import (
     apply_test_options,
     apply_train_options,
-    build_runner,
-    check_data,
     dump_metrics,
     load_config,
-    print_config_errors,
 )
 from mmfft.errors import ConfigError
-from mmfft.mmcv_ops import describe
 
 
 @pytest.fixture
@@ -49,61 +41,10 @@ def test_a_missing_config_names_close_ones(config_file):
         load_config('nothing-like-it')
 
 
-def loader(**dataset):
-    return dict(dataset=dataset)
-
-
-def test_check_data_names_the_first_missing_path(tmp_path):
-    root = tmp_path / 'data'
-    det = dict(
-        data_root=str(root),
-        ann_file='train.json',
-        data_prefix=dict(img='images'),
-    )
-    cfg = Config(
-        dict(
-            train_dataloader=loader(
-                type='RepeatDataset', dataset=dict(type='Coco', **det)
-            ),
-            data_preparation='python make_it.py',
-        )
-    )
-    with pytest.raises(ConfigError, match='data_root .*data.*make_it.py'):
-        check_data(cfg, 'train')
-    root.mkdir()
-    with pytest.raises(ConfigError, match='ann_file .*train.json'):
-        check_data(cfg, 'train', 'val')
-    (root / 'train.json').touch()
-    with pytest.raises(ConfigError, match='data_prefix .*images'):
-        check_data(cfg, 'train')
-    (root / 'images').mkdir()
-    check_data(cfg, 'train', 'val', 'test')
-
-
-def test_check_data_looks_into_concatenations_and_leaves_urls(tmp_path):
-    cfg = Config(
-        dict(
-            test_dataloader=loader(
-                type='ConcatDataset',
-                datasets=[
-                    dict(data_root='s3://bucket', ann_file='s3://a.json'),
-                    dict(data_root=str(tmp_path), data_prefix='crops'),
-                ],
-            )
-        )
-    )
-    with pytest.raises(ConfigError, match='data_prefix of test_.*crops'):
-        check_data(cfg, 'test')
-
-
-@pytest.fixture
-def gpu(monkeypatch):
-    monkeypatch.setattr('mmfft.engine.launch.get_device', lambda: 'cuda')
-
-
-@pytest.fixture
-def no_gpu(monkeypatch):
-    monkeypatch.setattr('mmfft.engine.launch.get_device', lambda: 'cpu')
+def test_the_launcher_must_have_launched_the_process(config_file, monkeypatch):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(ConfigError, match='dist_train.sh'):
+        load_config(str(config_file), launcher='pytorch')
 
 
 def test_train_options(gpu):
@@ -147,65 +88,6 @@ def test_mixed_precision_needs_a_gpu(no_gpu):
     # The one of the config, too.
     with pytest.raises(ConfigError, match='optim_wrapper.type=OptimWrapper'):
         apply_train_options(cfg)
-
-
-@pytest.fixture
-def connected(monkeypatch):
-    """What a process group is opened with, instead of opening it."""
-    calls = []
-    monkeypatch.setattr(
-        'torch.distributed.init_process_group',
-        lambda backend, timeout: calls.append((backend, timeout)),
-    )
-    monkeypatch.setattr(
-        'mmengine.runner.Runner.from_cfg',
-        lambda cfg: SimpleNamespace(logger=logging.getLogger('runner')),
-    )
-    return calls
-
-
-def launched(**cfg):
-    return Config(
-        dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict()), **cfg)
-    )
-
-
-def test_processes_without_a_gpu_talk_over_gloo(no_gpu, connected, capsys):
-    norm = dict(type='SyncBN', requires_grad=True)
-    model = dict(
-        head=dict(norm_cfg=norm),
-        necks=[dict(norm_cfg=dict(norm)), dict(norm_cfg=dict(type='GN'))],
-    )
-    cfg = launched(model=model)
-    build_runner(cfg)
-    assert connected == [('gloo', None)]
-    assert cfg.model_wrapper_cfg.device_ids is None
-    assert not cfg.model_wrapper_cfg.find_unused_parameters
-    assert cfg.model.head.norm_cfg == dict(type='BN', requires_grad=True)
-    assert [n.norm_cfg.type for n in cfg.model.necks] == ['BN', 'GN']
-    assert '2 SyncBN' in capsys.readouterr().out
-    cfg.env_cfg.dist_cfg.timeout = 60
-    build_runner(cfg)
-    assert connected[1] == ('gloo', timedelta(minutes=1))
-    assert capsys.readouterr().out == ''
-
-
-def test_mmengine_connects_processes_with_gpus(gpu, connected, caplog):
-    cfg = launched(model=dict(norm_cfg=dict(type='SyncBN')))
-    with caplog.at_level(logging.INFO):
-        assert build_runner(cfg).logger.name == 'runner'
-    # Every run says what it runs with.
-    assert f'mmcv ops: {describe()}' in caplog.text
-    assert connected == [] and 'model_wrapper_cfg' not in cfg
-    assert cfg.model.norm_cfg.type == 'SyncBN'
-
-
-def test_launchers_that_cannot_be(no_gpu, connected, config_file, monkeypatch):
-    with pytest.raises(ConfigError, match="'slurm' needs a GPU"):
-        build_runner(Config(dict(launcher='slurm')))
-    monkeypatch.delenv('RANK', raising=False)
-    with pytest.raises(ConfigError, match='dist_train.sh'):
-        load_config(str(config_file), launcher='pytorch')
 
 
 @pytest.fixture
@@ -259,6 +141,10 @@ def test_predictions_and_metrics(checkpoint, tmp_path):
         apply_test_options(cfg, checkpoint, ['a.txt'])
 
 
+def loader(**dataset):
+    return dict(dataset=dataset)
+
+
 def test_tta(checkpoint):
     pack = dict(type='Pack', meta_keys=('img_shape',))
     pipeline = [dict(type='Load'), pack]
@@ -310,22 +196,3 @@ def test_test_options_that_cannot_be(checkpoint):
         apply_test_options(Config(), 'gone.pth')
     with pytest.raises(ConfigError, match='default_hooks.visualization'):
         apply_test_options(Config(), checkpoint, show=True)
-
-
-def test_config_errors_are_one_line_and_others_stay(capsys):
-    with pytest.raises(SystemExit) as stop, print_config_errors('train.py'):
-        raise ConfigError('img_size=0')
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == 'train.py: error: img_size=0\n'
-    with pytest.raises(ValueError, match='a bug'):
-        with print_config_errors('train.py'):
-            raise ValueError('a bug')
-
-
-def test_processes_part_at_the_end():
-    distributed.init_process_group(
-        'gloo', store=distributed.HashStore(), rank=0, world_size=1
-    )
-    with print_config_errors('train.py'):
-        assert distributed.is_initialized()
-    assert not distributed.is_initialized()

@@ -2,8 +2,8 @@
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 
-from ..errors import ConfigError
-from ..registry import HOOKS
+from ...errors import ConfigError
+from ...registry import HOOKS
 
 
 @HOOKS.register_module()

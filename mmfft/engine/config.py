@@ -1,92 +1,20 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the command lines do with a config before they run it."""
+"""A config as a run takes it: read, completed, with a tool's options."""
 
-import argparse
-import contextlib
 import difflib
 import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
-from datetime import timedelta
 from pathlib import Path
 
-from mmengine.config import Config, ConfigDict, DictAction
-from mmengine.device import get_device
-from mmengine.dist import is_main_process
-from mmengine.fileio import dump
+from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
-from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
-from torch import distributed
 
-from ..checkpoints import harden
-from ..collect_env import mmfft_env
+from ..datasets.paths import leaf_datasets
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
-from ..openmmlab.config_names import config_file, with_our_tools
-
-
-def config_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with what every command line that reads a config takes.
-
-    Args:
-        description (str): What the command does.
-
-    Returns:
-        argparse.ArgumentParser: To be given the command's own arguments.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        'config', help='config file path, or mmfft::NAME for one of ours'
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, key-value pairs as in '
-        'xxx=yyy; a list as key="[a,b]" or key=a,b, nested ones as '
-        'key="[(a,b),(c,d)]", quoted and without white space',
-    )
-    return parser
-
-
-def run_parser(description: str) -> argparse.ArgumentParser:
-    """:func:`config_parser` for the command lines that run a config."""
-    parser = config_parser(description)
-    parser.add_argument('--work-dir', help='the dir to save logs and results')
-    parser.add_argument(
-        '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
-        default='none',
-        help='job launcher',
-    )
-    # torch.distributed.launch passes it, besides the environment variable
-    # that is read.
-    parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
-    return parser
-
-
-@contextlib.contextmanager
-def print_config_errors(program: str) -> Iterator[None]:
-    """What every command line does its work in.
-
-    No file that it loads is executed, see :func:`harden`. A
-    :class:`ConfigError` is printed as one line; the exit status is 2. At the
-    end processes part in order: a group that is still there when Python ends
-    may abort the process after all its work.
-
-    Args:
-        program (str): Name of the command line.
-    """
-    harden()
-    try:
-        yield
-    except ConfigError as error:
-        print(f'{program}: error: {error}', file=sys.stderr)
-        sys.exit(2)
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.destroy_process_group()
+from ..openmmlab.config_names import config_file
+from .runner import has_gpu
 
 
 def load_config(
@@ -153,149 +81,6 @@ def _close_to(file: Path) -> str:
     return '; close to it: ' + ', '.join(str(names[name]) for name in close)
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Build the Runner of a config, with GPUs or without.
-
-    mmengine binds a process to its GPU before it connects the processes, and
-    so cannot launch any on a machine without one. There they are connected
-    here, over gloo, whatever ``env_cfg.dist_cfg.backend`` says.
-
-    Args:
-        cfg (Config): As of :func:`load_config`.
-
-    Returns:
-        Runner: Of ``runner_type``, mmengine's own by default.
-
-    Raises:
-        ConfigError: If another launcher than ``'pytorch'`` is asked to
-            launch processes without a GPU.
-    """
-    if cfg.launcher != 'none' and not _has_gpu():
-        if cfg.launcher != 'pytorch':
-            raise ConfigError(
-                f'--launcher {cfg.launcher!r} needs a GPU for each process; '
-                'without GPUs use tools/dist_train.sh or tools/dist_test.sh'
-            )
-        _connect_without_gpus(cfg)
-    if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
-    else:
-        runner = Runner.from_cfg(cfg)
-    report = ''.join(f'\n    {k}: {v}' for k, v in mmfft_env().items())
-    runner.logger.info(f'mmfft environment:{report}\n')
-    return runner
-
-
-def _has_gpu() -> bool:
-    # The devices that mmengine launches processes and mixed precision on.
-    return get_device() in ('cuda', 'npu', 'mlu', 'musa')
-
-
-def _connect_without_gpus(cfg: Config) -> None:
-    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
-    distributed.init_process_group(
-        'gloo', timeout=timeout and timedelta(seconds=timeout)
-    )
-    # mmengine's own, less the GPU of the process.
-    cfg.setdefault(
-        'model_wrapper_cfg',
-        dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        ),
-    )
-    changed = _without_sync_bn(cfg.get('model', {}))
-    if changed and is_main_process():
-        print(
-            f'No GPU: {changed} SyncBN of the model, which runs on GPUs only, '
-            'become BN. Each process normalizes by the statistics of its own '
-            'batch.',
-            flush=True,
-        )
-
-
-def _without_sync_bn(cfg: dict | list | tuple) -> int:
-    """Set BN for SyncBN; returns how many there were."""
-    changed = 0
-    for value in cfg.values() if isinstance(cfg, dict) else cfg:
-        if isinstance(value, dict) and value.get('type') == 'SyncBN':
-            value['type'] = 'BN'
-            changed += 1
-        elif isinstance(value, (dict, list, tuple)):
-            changed += _without_sync_bn(value)
-    return changed
-
-
-def check_data(cfg: Config, *splits: str) -> None:
-    """See that folders and annotation files are there before a run starts.
-
-    Args:
-        cfg (Config): Of any of the three toolboxes.
-        *splits (str): ``'train'``, ``'val'``, ``'test'``; those that the
-            config does not have are passed over.
-
-    Raises:
-        ConfigError: Naming the first path that is missing and, where the
-            config tells it as ``data_preparation``, how to get it.
-    """
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        if not loader:
-            continue
-        for dataset in leaf_datasets(loader['dataset']):
-            for key, path in data_paths(dataset):
-                if '://' in path or Path(path).exists():
-                    continue
-                hint = cfg.get('data_preparation')
-                raise ConfigError(
-                    f'{key} of {split}_dataloader does not exist: {path!r}'
-                    + (f'; to make it: {with_our_tools(hint)}' if hint else '')
-                )
-
-
-def leaf_datasets(dataset: dict) -> Iterator[dict]:
-    """The datasets inside wrappers such as ``ConcatDataset``.
-
-    Args:
-        dataset (dict): Of a dataloader.
-
-    Yields:
-        dict: Dataset that reads files, itself if there is no wrapper.
-    """
-    inner = dataset.get('datasets') or dataset.get('dataset')
-    if inner is None:
-        yield dataset
-    else:
-        for one in inner if isinstance(inner, (list, tuple)) else [inner]:
-            yield from leaf_datasets(one)
-
-
-def data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
-    """Where a dataset reads from.
-
-    Args:
-        dataset (dict): One of :func:`leaf_datasets`.
-
-    Yields:
-        tuple[str, str]: Key in the config, and path of a file or folder.
-    """
-    root = dataset.get('data_root') or ''
-    if root:
-        yield 'data_root', root
-    prefix = dataset.get('data_prefix') or {}
-    prefixes = prefix if isinstance(prefix, dict) else {'': prefix}
-    below = {'ann_file': dataset.get('ann_file'), **prefixes}
-    for key, path in below.items():
-        if isinstance(path, str) and path:
-            remote = '://' in path
-            yield (
-                key if key == 'ann_file' else 'data_prefix',
-                path if remote else str(Path(root) / path),
-            )
-
-
 def apply_train_options(
     cfg: Config,
     resume: str | None = None,
@@ -322,7 +107,7 @@ def apply_train_options(
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     wrapper = cfg.get('optim_wrapper', {}).get('type')
-    if wrapper == 'AmpOptimWrapper' and not _has_gpu():
+    if wrapper == 'AmpOptimWrapper' and not has_gpu():
         raise ConfigError(
             '--amp: mixed precision needs a GPU, and there is none'
             if amp
@@ -416,19 +201,6 @@ def _with_mirrored(pipeline: list[dict]) -> list[dict]:
     # The image itself first: its labels are the ones that are compared.
     flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
-
-
-def dump_metrics(metrics: dict, out: Sequence[str]) -> None:
-    """Write what a Runner's ``test()`` returned to the ``.json`` of ``out``.
-
-    Args:
-        metrics (dict): Names and values.
-        out (Sequence[str]): As given to :func:`apply_test_options`.
-    """
-    for path in out:
-        if path.endswith('.json') and is_main_process():
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            dump(metrics, path, indent=2)
 
 
 def _dump_predictions(cfg: Config, path: str) -> None:

@@ -13,7 +13,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from ..registry import HOOKS
+from ...registry import HOOKS
 
 _PLACE = 'place_in_the_data'
 # Not a name that begins with val: those are logged as results.

@@ -1,0 +1,24 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Hooks of a run: they keep it exact, whole and honest."""
+
+from .atomic_checkpoint_hook import (
+    AtomicCheckpointHook,
+    AtomicLocalBackend,
+    find_newest,
+)
+from .bad_samples_hook import BadSamplesHook
+from .check_load_hook import CheckLoadHook
+from .check_loss_hook import CheckLossHook
+from .exact_resume_hook import ExactResumeHook
+from .filter_vis_hook import FilterVisHook
+
+__all__ = [
+    'AtomicCheckpointHook',
+    'AtomicLocalBackend',
+    'BadSamplesHook',
+    'CheckLoadHook',
+    'CheckLossHook',
+    'ExactResumeHook',
+    'FilterVisHook',
+    'find_newest',
+]

@@ -1,0 +1,67 @@
+# Copyright (c) mmfft authors. All rights reserved.
+import logging
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from mmengine.config import Config
+
+from mmfft.engine import build_runner
+from mmfft.errors import ConfigError
+from mmfft.mmcv_ops import describe
+
+
+@pytest.fixture
+def connected(monkeypatch):
+    """What a process group is opened with, instead of opening it."""
+    calls = []
+    monkeypatch.setattr(
+        'torch.distributed.init_process_group',
+        lambda backend, timeout: calls.append((backend, timeout)),
+    )
+    monkeypatch.setattr(
+        'mmengine.runner.Runner.from_cfg',
+        lambda cfg: SimpleNamespace(logger=logging.getLogger('runner')),
+    )
+    return calls
+
+
+def launched(**cfg):
+    return Config(
+        dict(launcher='pytorch', env_cfg=dict(dist_cfg=dict()), **cfg)
+    )
+
+
+def test_processes_without_a_gpu_talk_over_gloo(no_gpu, connected, capsys):
+    norm = dict(type='SyncBN', requires_grad=True)
+    model = dict(
+        head=dict(norm_cfg=norm),
+        necks=[dict(norm_cfg=dict(norm)), dict(norm_cfg=dict(type='GN'))],
+    )
+    cfg = launched(model=model)
+    build_runner(cfg)
+    assert connected == [('gloo', None)]
+    assert cfg.model_wrapper_cfg.device_ids is None
+    assert not cfg.model_wrapper_cfg.find_unused_parameters
+    assert cfg.model.head.norm_cfg == dict(type='BN', requires_grad=True)
+    assert [n.norm_cfg.type for n in cfg.model.necks] == ['BN', 'GN']
+    assert '2 SyncBN' in capsys.readouterr().out
+    cfg.env_cfg.dist_cfg.timeout = 60
+    build_runner(cfg)
+    assert connected[1] == ('gloo', timedelta(minutes=1))
+    assert capsys.readouterr().out == ''
+
+
+def test_mmengine_connects_processes_with_gpus(gpu, connected, caplog):
+    cfg = launched(model=dict(norm_cfg=dict(type='SyncBN')))
+    with caplog.at_level(logging.INFO):
+        assert build_runner(cfg).logger.name == 'runner'
+    # Every run says what it runs with.
+    assert f'mmcv ops: {describe()}' in caplog.text
+    assert connected == [] and 'model_wrapper_cfg' not in cfg
+    assert cfg.model.norm_cfg.type == 'SyncBN'
+
+
+def test_launchers_that_need_a_gpu(no_gpu, connected):
+    with pytest.raises(ConfigError, match="'slurm' needs a GPU"):
+        build_runner(Config(dict(launcher='slurm')))
