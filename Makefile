@@ -36,16 +36,16 @@ install-upstream: ## The same with the original OpenMMLab (.venv-upstream)
 	@$(MAKE) --no-print-directory install LINE=upstream
 
 demo: install ## Classify, detect and segment on a small embedded data set
-	$(RUN) tools/demo.py all
+	$(RUN) demo/run.py all
 
 demo-cls: install ## The classification part of the demo
-	$(RUN) tools/demo.py cls
+	$(RUN) demo/run.py cls
 
 demo-det: install ## The instance segmentation part of the demo
-	$(RUN) tools/demo.py det
+	$(RUN) demo/run.py det
 
 demo-seg: install ## The semantic segmentation part of the demo
-	$(RUN) tools/demo.py seg
+	$(RUN) demo/run.py seg
 
 data: install ## Write the embedded data set to data/
 	$(RUN) tools/dataset_converters/digit_scenes.py
@@ -88,7 +88,7 @@ test-core: install ## Test the core, from a wheel, beside torch and timm alone
 		$(PYTEST_ARGS)
 
 test-app: install ## Test that page in a headless Chromium
-	$(RUN) -m pytest tests/browser_app.py
+	$(RUN) -m pytest tests/test_demo/browser_app.py
 
 lint: install ## Check style, likely bugs and what imports what
 	$(RUN) -m ruff check .

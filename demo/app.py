@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-from mmfft.analysis.predictor import Predictor
+from mmfft.demo.predictor import Predictor
 from mmfft.engine import command_line, load_config
 from mmfft.errors import ConfigError
 
@@ -171,7 +171,7 @@ def main():
         if not models:
             raise ConfigError(
                 f'no trained model in {args.work_dir!r}: train one with '
-                '`make demo` or tools/demo.py, or give --config and '
+                '`make demo` or demo/run.py, or give --config and '
                 '--checkpoint'
             )
     page = build_page(models, sample_images(Path(args.data)))

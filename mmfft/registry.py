@@ -26,7 +26,7 @@ METRICS = Registry(
     'metric',
     parent=MMENGINE_METRICS,
     scope='mmfft',
-    locations=['mmfft.analysis.subset_accuracy'],
+    locations=['mmfft.evaluation'],
 )
 MODELS = Registry(
     'model',

@@ -344,7 +344,7 @@ def test_away_from_the_checkout(checkout, tmp_path):
     command = shlex.split(output.rpartition('to make it: ')[2])
     assert command[0] == 'python'
     assert Path(command[1]).is_relative_to(mim)
-    for file in (command[1], mim / 'demo/app.py', mim / 'tools/demo.py'):
+    for file in (command[1], mim / 'demo/app.py', mim / 'demo/run.py'):
         code, output = run(file, '--help')
         assert code == 0, output
 

@@ -19,8 +19,8 @@ from mmfft.analysis.shape_bias import (
     draw_shape_bias,
     read_decisions,
 )
-from mmfft.analysis.subset_accuracy import SubsetAccuracy
 from mmfft.errors import ConfigError
+from mmfft.evaluation import SubsetAccuracy
 
 NAMES = ImageNetInfo().label_names()  # WordNet ids by label
 GFNET = 'gfnet/gfnet-xs_8xb128_in1k'

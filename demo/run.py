@@ -15,13 +15,13 @@ import rich
 from mmengine.config import Config
 from mmengine.fileio import load
 
-from mmfft.analysis.demo_report import (
+from mmfft.datasets.digit_scenes import CLASSES
+from mmfft.demo.report import (
     add_result,
     chance_levels,
     contact_sheet,
     results_table,
 )
-from mmfft.datasets.digit_scenes import CLASSES
 
 # The checkout, or `mmfft/.mim` of an installed package. Data and results stay
 # below the current folder.

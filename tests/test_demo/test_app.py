@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the demo page does, without a browser; see tests/browser_app.py."""
+"""What the demo page does, without a browser; see browser_app.py."""
 
 import runpy
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from packaging.version import Version
 from PIL import Image
 from random_weights import save_random_weights
 
-from mmfft.analysis.predictor import Predictor
+from mmfft.demo.predictor import Predictor
 from mmfft.errors import ConfigError
 from mmfft.visualization.filters import load_model
 

@@ -9,7 +9,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from rich.console import Console
 
-from mmfft.analysis.demo_report import (
+from mmfft.demo.report import (
     add_result,
     chance_levels,
     contact_sheet,

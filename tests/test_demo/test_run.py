@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Which commands tools/demo.py runs, from which folder; none of them runs."""
+"""Which commands demo/run.py runs, from which folder; none of them runs."""
 
 import importlib.util
 import sys
@@ -11,15 +11,15 @@ from conftest import ROOT
 from mmengine.config import Config
 from mmengine.fileio import dump
 
-from mmfft.analysis.demo_report import METRICS
 from mmfft.datasets.paths import leaf_datasets
+from mmfft.demo.report import METRICS
 
 
 @pytest.fixture
 def demo(monkeypatch):
     """The module, and the commands that it would have run."""
     spec = importlib.util.spec_from_file_location(
-        'demo', ROOT / 'tools' / 'demo.py'
+        'demo', ROOT / 'demo' / 'run.py'
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -48,7 +48,7 @@ def demo(monkeypatch):
 
 def test_from_a_folder_without_a_checkout(demo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, 'argv', ['demo.py', 'all'])
+    monkeypatch.setattr(sys, 'argv', ['run.py', 'all'])
     demo.main()
     tools = [Path(tool).relative_to(ROOT) for tool, _ in demo.calls]
     assert [tool.stem for tool in tools] == [

@@ -1,0 +1,13 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Metrics; those of a toolbox are there where the toolbox is."""
+
+from importlib.util import find_spec
+
+from ..openmmlab import required
+
+__all__ = []
+
+if find_spec('mmpretrain') is not None:
+    from .subset_accuracy import SubsetAccuracy
+
+    __all__ += ['SubsetAccuracy']
