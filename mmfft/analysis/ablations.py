@@ -16,11 +16,10 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from ..datasets.paths import check_data
-from ..engine import apply_train_options, build_runner
+from ..engine import apply_train_options, build_model, build_runner
 from ..errors import ConfigError
 from .records import Records
 
@@ -148,10 +147,7 @@ def seconds_of_run(cfg: Config) -> float:
     Returns:
         float: Seconds, without the start and the validation.
     """
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(
-        {**cfg.model, 'data_preprocessor': cfg.data_preprocessor}
-    )
+    model = build_model(cfg).train()
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     loader = Runner.build_dataloader(
         {**cfg.train_dataloader, 'persistent_workers': False}, seed=0

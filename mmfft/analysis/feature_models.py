@@ -6,18 +6,14 @@ from pathlib import Path
 import numpy as np
 import timm
 import torch
-from mmengine.config import Config
 from mmengine.model import initialize
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader
 from PIL import Image
 from torch import Tensor, nn
 
 from .. import timm_models  # noqa: F401 - registers ours
-from ..checkpoints import unwrap
+from ..engine import build_model, load_config
 from ..errors import ConfigError
 from ..models import FourierBackbone
-from ..openmmlab.config_names import config_file
 
 # How a command line names a model, for its help.
 SPEC_HELP = (
@@ -66,30 +62,12 @@ def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
 def _backbone_of_config(
     path: str, checkpoint: str, img_size: int | None
 ) -> nn.Module:
-    file = config_file(path)
-    if not file.is_file():
-        raise ConfigError(f'config {path!r} does not exist')
-    cfg = Config.fromfile(file)
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
-    options = cfg.model.backbone.copy()
-    options.pop('init_cfg', None)  # would load weights of its own
-    if img_size and 'img_size' in options:
-        options.img_size = img_size
-    backbone = MODELS.build(options)
-    if checkpoint:
-        loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
-        own = {
-            key.removeprefix('backbone.'): value
-            for key, value in unwrap(loaded).items()
-            if key.startswith('backbone.')
-        }
-        missing = backbone.load_state_dict(own, strict=False).missing_keys
-        if missing:
-            raise ConfigError(
-                f'checkpoint {checkpoint!r} lacks {len(missing)} tensors of '
-                f'the backbone of {path!r}, as {missing[:3]}'
-            )
-    elif isinstance(backbone, FourierBackbone):
+    cfg = load_config(path)
+    cfg.model.backbone.pop('init_cfg', None)  # may name weights of its own
+    if img_size and 'img_size' in cfg.model.backbone:
+        cfg.model.backbone.img_size = img_size
+    backbone = build_model(cfg, checkpoint or None, part='backbone')
+    if not checkpoint and isinstance(backbone, FourierBackbone):
         # Not init_weights(), which logs every parameter.
         initialize(backbone, backbone.init_cfg)
     # mmpretrain's wrapper of a timm model.

@@ -10,10 +10,9 @@ import torch
 from mmengine.analysis import FlopAnalyzer, parameter_count
 from mmengine.analysis.print_helper import complexity_stats_table
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
 from torch import nn
 
+from ..engine import build_model
 from ..errors import ConfigError
 from ..ops import half_spectrum_shape
 
@@ -141,8 +140,7 @@ def config_flops(
         ConfigError: If the shape is no image's.
     """
     scope = cfg.get('default_scope')
-    init_default_scope(scope)
-    model = revert_sync_batchnorm(MODELS.build(cfg.model)).eval()
+    model = build_model(cfg)
     size = _image_size(model, shape)
     if scope == 'mmdet':
         model.forward = partial(model.forward, data_samples=[_sample(size)])

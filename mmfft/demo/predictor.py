@@ -13,7 +13,10 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
+from ..engine import load_weights
+from ..engine.models import require_checkpoint
 from ..errors import ConfigError
+from ..openmmlab.scopes import choose_by_scope
 from ..visualization.filters import draw_filters, read_filters, see_image
 
 # Least score of a detection that is shown.
@@ -31,27 +34,21 @@ class Predictor:
         device (str): Defaults to ``'cpu'``.
 
     Raises:
-        ConfigError: If the checkpoint does not exist or the config is of
-            another toolbox.
+        ConfigError: If the config is of another toolbox, or as of
+            :func:`load_weights`.
     """
 
     def __init__(self, cfg: Config, checkpoint: str, device: str = 'cpu'):
-        if not Path(checkpoint).is_file() and '://' not in checkpoint:
-            raise ConfigError(f'checkpoint {checkpoint!r} does not exist')
-        scope = cfg.get('default_scope')
         tasks = dict(mmpretrain=_classify, mmdet=_detect, mmseg=_segment)
-        if scope not in tasks:
-            raise ConfigError(
-                f'default_scope={scope!r} of the config must be one of '
-                f'{sorted(tasks)}'
-            )
+        task = choose_by_scope(cfg, tasks)
+        require_checkpoint(checkpoint)
         self.cfg = cfg
         self.device = torch.device(device)
-        init_default_scope(scope)
+        init_default_scope(cfg.default_scope)
         # A segmentor's inferencer changes the config that it is given.
-        self._infer, self._answer = tasks[scope](
-            cfg.copy(), checkpoint, device
-        )
+        self._infer, self._answer = task(cfg.copy(), checkpoint, device)
+        # The inferencers only warn of weights that the file does not have.
+        load_weights(self._infer.model, checkpoint)
 
     @property
     def model(self) -> nn.Module:

@@ -12,12 +12,11 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from ..checkpoints import unwrap
+from ..engine import build_model
 from ..errors import ConfigError
+from ..openmmlab.scopes import choose_by_scope
 from ..ops.half_spectrum import whole_numbers
 
 
@@ -158,46 +157,15 @@ def load_network(cfg: Config, checkpoint: str) -> Network:
         ConfigError: If the config is of another toolbox, the checkpoint
             cannot be read or it lacks weights of the model.
     """
-    scope = cfg.get('default_scope')
-    if scope not in NETWORKS:
-        raise ConfigError(
-            f'default_scope={scope!r} of the config must be one of '
-            f'{sorted(NETWORKS)}'
-        )
-    init_default_scope(scope)
-    model = cfg.model.copy()
-    if 'data_preprocessor' in cfg:  # of a classifier, as mmengine's Runner
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    module = MODELS.build(model)
-    _load_weights(module, checkpoint)
-    return NETWORKS[scope](
-        module, _normalization(model.get('data_preprocessor') or {})
-    )
+    network = choose_by_scope(cfg, NETWORKS)
+    return network(build_model(cfg, checkpoint), _normalization(cfg))
 
 
-def _load_weights(model: nn.Module, checkpoint: str) -> None:
-    loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
-    state_dict = {
-        name.removeprefix('module.'): value
-        for name, value in unwrap(loaded).items()
-    }
-    try:
-        missing = model.load_state_dict(state_dict, strict=False).missing_keys
-    except RuntimeError as error:
-        # PyTorch's first line names the class, the second one tensor.
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(
-            f'checkpoint {checkpoint!r} does not fit the config: {reason}'
-        ) from error
-    if missing:
-        raise ConfigError(
-            f'checkpoint {checkpoint!r} lacks {len(missing)} tensors of the '
-            f"config's model, as {missing[:3]}"
-        )
-
-
-def _normalization(data_preprocessor: dict) -> dict[str, str]:
+def _normalization(cfg: Config) -> dict[str, str]:
     """What the data preprocessor does to an image, for who must do it."""
+    data_preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
+        'data_preprocessor', {}
+    )
     # OpenCV reads BGR, and the toolboxes' pipelines with it.
     to_rgb = any(data_preprocessor.get(k) for k in ('to_rgb', 'bgr_to_rgb'))
     values = dict(

@@ -14,6 +14,7 @@ from .hooks import (
     FilterVisHook,
     find_newest,
 )
+from .models import build_model, load_weights
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .runner import build_runner, dump_metrics
 
@@ -28,11 +29,13 @@ __all__ = [
     'LayerDecayOptimWrapperConstructor',
     'apply_test_options',
     'apply_train_options',
+    'build_model',
     'build_runner',
     'command_line',
     'config_parser',
     'dump_metrics',
     'find_newest',
     'load_config',
+    'load_weights',
     'run_parser',
 ]

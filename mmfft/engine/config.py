@@ -14,6 +14,7 @@ from ..datasets.paths import leaf_datasets
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 from ..openmmlab.config_names import config_file
+from .models import require_checkpoint
 from .runner import has_gpu
 
 
@@ -156,8 +157,7 @@ def apply_test_options(
     Raises:
         ConfigError: If the checkpoint is missing or the config cannot follow.
     """
-    if not Path(checkpoint).is_file() and '://' not in checkpoint:
-        raise ConfigError(f'checkpoint {checkpoint!r} does not exist')
+    require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     for path in out:
         if path.endswith(('.pkl', '.pickle')):

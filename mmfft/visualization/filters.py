@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, TRANSFORMS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.registry import TRANSFORMS, init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 
@@ -106,43 +105,6 @@ class LayerFilters:
             return self.filters[:, :, channels]
         routing = self.routing[:, channels]
         return torch.einsum('hwnp,nc->hwcp', self.filters, routing)
-
-
-def load_model(cfg: Config, checkpoint: str | None = None) -> nn.Module:
-    """Build the model of a config, with the weights of a checkpoint.
-
-    Args:
-        cfg (Config): Of mmpretrain, mmdet or mmseg.
-        checkpoint (str, optional): A file, an address or ``mmfft://``.
-            Defaults to none: the weights are as they are built.
-
-    Returns:
-        nn.Module: On the CPU, in evaluation mode.
-
-    Raises:
-        ConfigError: If the checkpoint does not exist or has nothing for the
-            backbone.
-    """
-    init_default_scope(cfg.default_scope)
-    settings = cfg.model.copy()
-    if 'data_preprocessor' in cfg:  # of a classifier, as mmpretrain's Runner
-        settings.setdefault('data_preprocessor', cfg.data_preprocessor)
-    model = MODELS.build(settings).eval()
-    if checkpoint is None:
-        return model
-    if not Path(checkpoint).is_file() and '://' not in checkpoint:
-        raise ConfigError(f'checkpoint {checkpoint!r} does not exist')
-    loaded = load_checkpoint(model, checkpoint, map_location='cpu')
-    names = [
-        name.removeprefix('module.')
-        for name in loaded.get('state_dict', loaded)
-    ]
-    if not any(name.startswith('backbone.') for name in names):
-        raise ConfigError(
-            f'checkpoint {checkpoint!r} has nothing for the backbone, but '
-            f'{names[:3]}'
-        )
-    return model
 
 
 def spectrum_and_kernel(filters: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -14,8 +14,8 @@ from PIL import Image
 from random_weights import save_random_weights
 
 from mmfft.demo.predictor import Predictor
+from mmfft.engine import build_model
 from mmfft.errors import ConfigError
-from mmfft.visualization.filters import load_model
 
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
@@ -45,7 +45,7 @@ def test_classification(tmp_path, picture, monkeypatch):
     predictor = Predictor(cfg, checkpoint)
     shown, text = predictor.predict(path)
     assert np.array_equal(shown, pixels)
-    model = load_model(cfg, checkpoint)
+    model = build_model(cfg, checkpoint)
     image = torch.from_numpy(pixels[..., ::-1].copy()).permute(2, 0, 1)
     with torch.no_grad():
         batch = model.data_preprocessor(dict(inputs=[image]))['inputs']

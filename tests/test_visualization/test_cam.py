@@ -12,7 +12,7 @@ from mmengine.registry import VISUALIZERS
 from PIL import Image
 from random_weights import save_random_weights
 
-from mmfft.visualization.filters import load_model
+from mmfft.engine import build_model
 
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
@@ -40,7 +40,7 @@ def test_class_activation_map(tmp_path, call_tool):
     )  # fmt: skip
     shown = np.asarray(Image.open(tmp_path / 'cam.png')).astype(int)
 
-    model = load_model(cfg, checkpoint)
+    model = build_model(cfg, checkpoint)
     kept = []
     module = model.get_submodule(layer)
     module.register_forward_hook(lambda *args: kept.append(args[2]))
@@ -70,7 +70,7 @@ def test_class_activation_map(tmp_path, call_tool):
 )
 def test_feature_maps(config, visualizer):
     torch.manual_seed(0)
-    model = load_model(load(config))
+    model = build_model(load(config))
     image = torch.randn(1, 3, 64, 96)
     with torch.no_grad():
         feature = model.backbone(image)[-1][0]

@@ -7,13 +7,13 @@ from mmengine.registry import MODELS
 from PIL import Image
 from random_weights import save_random_weights
 
+from mmfft.engine import build_model
 from mmfft.errors import ConfigError
 from mmfft.layers import DynamicFilter, GlobalFilter
 from mmfft.ops import spectral_filter
 from mmfft.visualization.filters import (
     draw_filters,
     filter_layers,
-    load_model,
     read_filters,
     save_picture,
     see_image,
@@ -140,7 +140,7 @@ def test_layers_by_name():
 def test_image_as_each_toolbox_loads_it(config, side, picture):
     path, pixels = picture
     cfg = load(config)
-    model = load_model(cfg)
+    model = build_model(cfg)
     seen = see_image(model, cfg, path)
     assert seen.image.shape == (side, side, 3)
     layer = 'backbone.stages.2.0.token_mixer'
@@ -216,7 +216,7 @@ def test_command(tmp_path, picture, call_tool, capsys):
     assert 'stages.3.0.token_mixer: DynamicFilter, grid (2, 2)' in (
         capsys.readouterr().out
     )
-    model = load_model(cfg, checkpoint)
+    model = build_model(cfg, checkpoint)
     seen = see_image(model, cfg, picture[0])
     filters = read_filters(model, ['backbone.stages.3'], seen)
     expected = draw_filters(filters, image=seen.image)
@@ -230,7 +230,7 @@ def test_command(tmp_path, picture, call_tool, capsys):
         (['--image', 'none.png'], "image 'none.png' does not exist"),
         (['--image', 'text.png'], "image 'text.png' cannot be read"),
         (['--layers', 'neck'], "layers: 'neck': no layer of this name"),
-        (['text.pth'], 'has nothing for the backbone'),
+        (['text.pth'], "it has ['weight']"),
     ],
 )
 def test_command_says_what_is_wrong(

@@ -6,10 +6,14 @@ basis is drawn, and with --image the routing weights of the image and the
 filters that are generated for it.
 """
 
-from mmfft.engine import command_line, config_parser, load_config
+from mmfft.engine import (
+    build_model,
+    command_line,
+    config_parser,
+    load_config,
+)
 from mmfft.visualization.filters import (
     draw_filters,
-    load_model,
     read_filters,
     save_picture,
     see_image,
@@ -49,7 +53,7 @@ def main():
     args = parse_args()
     with command_line('visualize_filters.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
-        model = load_model(cfg, args.checkpoint)
+        model = build_model(cfg, args.checkpoint)
         seen = see_image(model, cfg, args.image) if args.image else None
         layers = read_filters(model, args.layers, seen)
         picture = draw_filters(
