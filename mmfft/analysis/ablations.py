@@ -21,7 +21,7 @@ from mmengine.runner import Runner
 from ..datasets.paths import check_data
 from ..engine import apply_train_options, build_model, build_runner
 from ..errors import ConfigError
-from .records import Records
+from .records import Records, around, markdown_table, mean_and_spread
 
 _DYNAMIC = dict(type='mmfft.DFFormer')
 # What each variant changes in the backbone, and what that is.
@@ -289,35 +289,38 @@ def summarize(rows: Sequence[dict]) -> list[dict]:
         mine = [row for row in rows if row['variant'] == variant]
         if not mine:
             continue
-        top1 = [row['top1'] for row in mine]
+        mean, spread = mean_and_spread([row['top1'] for row in mine])
         summary.append(
             dict(
                 variant=variant,
                 what=what,
                 parameters=mine[0]['parameters'],
                 runs=len(mine),
-                mean=statistics.mean(top1),
-                spread=statistics.stdev(top1) if len(top1) > 1 else None,
+                mean=mean,
+                spread=spread,
                 seconds=statistics.mean(row['seconds'] for row in mine),
             )
         )
     return summary
 
 
-def markdown_table(summary: Sequence[dict]) -> str:
+def summary_table(summary: Sequence[dict]) -> str:
     """What :func:`summarize` returns as a table for a page."""
-    lines = [
-        '| variant | what it is | parameters | runs | top-1, % | s a run |',
-        '|---|---|---:|---:|---:|---:|',
-    ]
-    for row in summary:
-        spread = '' if row['spread'] is None else f' ± {row["spread"]:.1f}'
-        lines.append(
-            f'| {row["variant"]} | {row["what"]} '
-            f'| {row["parameters"] / 1e3:.0f} K | {row["runs"]} '
-            f'| {row["mean"]:.1f}{spread} | {row["seconds"]:.0f} |'
-        )
-    return '\n'.join(lines) + '\n'
+    return markdown_table(
+        ['variant', 'what it is', 'parameters', 'runs', 'top-1, %', 's a run'],
+        [
+            [
+                row['variant'],
+                row['what'],
+                f'{row["parameters"] / 1e3:.0f} K',
+                str(row['runs']),
+                around(row['mean'], row['spread']),
+                f'{row["seconds"]:.0f}',
+            ]
+            for row in summary
+        ],
+        left=2,
+    )
 
 
 def plot_ablations(rows: Sequence[dict], path: str | Path) -> None:

@@ -1,8 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A table on disk that grows row by row, so that a long run can go on."""
+"""Tables of results: on disk, row by row, and on a page."""
 
 import csv
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -67,3 +68,41 @@ class Records:
                 for name, value in values.items()
             },
         )
+
+
+def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean and sample standard deviation.
+
+    Args:
+        values (Sequence[float]): Results, such as one a seed.
+
+    Returns:
+        tuple[float, float | None]: The deviation is None for one value.
+    """
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return statistics.mean(values), spread
+
+
+def around(mean: float, spread: float | None) -> str:
+    """Text of :func:`mean_and_spread`, as ``'97.2 ± 0.3'``."""
+    return f'{mean:.1f}' + ('' if spread is None else f' ± {spread:.1f}')
+
+
+def markdown_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 0
+) -> str:
+    """A table for a page.
+
+    Args:
+        head (Sequence[str]): Titles of the columns.
+        rows (Iterable[Sequence[str]]): Cells.
+        left (int): Number of columns, from the first, that are aligned to the
+            left; the others are numbers. Defaults to 0.
+
+    Returns:
+        str: Lines in Markdown.
+    """
+    rule = ['---'] * left + ['---:'] * (len(head) - left)
+    lines = [f'| {" | ".join(head)} |', f'|{"|".join(rule)}|']
+    lines += [f'| {" | ".join(row)} |' for row in rows]
+    return '\n'.join(lines) + '\n'

@@ -1,7 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """A trained classifier at other image sizes, by how its filters get there."""
 
-import statistics
 import time
 from collections.abc import Sequence
 from copy import deepcopy
@@ -14,7 +13,7 @@ from ..datasets.paths import check_data, leaf_datasets
 from ..engine import apply_test_options, build_runner
 from ..errors import ConfigError
 from ..ops.resize import FILTER_RESIZE_MODES
-from .records import Records
+from .records import Records, around, markdown_table, mean_and_spread
 
 _METRIC = 'accuracy/top1'
 # About the mean that is subtracted from images.
@@ -222,30 +221,19 @@ def summarize(rows: Sequence[dict]) -> dict[tuple[int, str], tuple]:
     for row in rows:
         case = int(row['size']), row['mode']
         groups.setdefault(case, []).append(row['top1'])
-    return {
-        case: (
-            statistics.mean(top1),
-            statistics.stdev(top1) if len(top1) > 1 else None,
-        )
-        for case, top1 in sorted(groups.items())
-    }
+    return {case: mean_and_spread(groups[case]) for case in sorted(groups)}
 
 
-def markdown_table(summary: dict[tuple[int, str], tuple]) -> str:
+def summary_table(summary: dict[tuple[int, str], tuple]) -> str:
     """What :func:`summarize` returns as a table, a row a size."""
     modes = [m for m in FILTER_RESIZE_MODES if any(m in c for c in summary)]
-    lines = [
-        '| size | ' + ' | '.join(modes) + ' |',
-        '|---:|' + '---:|' * len(modes),
-    ]
-    for size in sorted({size for size, _ in summary}):
-        cells = []
-        for mode in modes:
-            mean, spread = summary[size, mode]
-            around = '' if spread is None else f' ± {spread:.1f}'
-            cells.append(f'{mean:.1f}{around}')
-        lines.append(f'| {size} | ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines) + '\n'
+    return markdown_table(
+        ['size', *modes],
+        [
+            [str(size), *(around(*summary[size, mode]) for mode in modes)]
+            for size in sorted({size for size, _ in summary})
+        ],
+    )
 
 
 def plot_transfer(

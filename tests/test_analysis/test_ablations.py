@@ -10,10 +10,10 @@ from mmengine.registry import MODELS, init_default_scope
 from mmfft.analysis import ablations
 from mmfft.analysis.ablations import (
     VARIANTS,
-    markdown_table,
     plot_ablations,
     run_ablations,
     summarize,
+    summary_table,
     variant_config,
 )
 from mmfft.backbones import CDFFormer, GFFormer, GFNetPyramid
@@ -155,7 +155,7 @@ def test_means_and_spreads(tmp_path):
     assert static['mean'] == 80 and static['spread'] is None
     assert dynamic['mean'] == 93
     assert dynamic['spread'] == pytest.approx(13**0.5)
-    table = markdown_table([static, dynamic]).splitlines()
+    table = summary_table([static, dynamic]).splitlines()
     assert table[2].endswith('| 900 K | 1 | 80.0 | 60 |')
     assert table[3].endswith('| 900 K | 3 | 93.0 ± 3.6 | 60 |')
     plot_ablations(rows, tmp_path / 'ablations.png')

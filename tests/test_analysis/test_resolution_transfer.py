@@ -10,11 +10,11 @@ from PIL import Image
 
 from mmfft.analysis.resolution_transfer import (
     enlarged,
-    markdown_table,
     padded,
     plot_transfer,
     run_transfer,
     summarize,
+    summary_table,
     transfer_config,
 )
 from mmfft.errors import ConfigError
@@ -167,7 +167,7 @@ def test_mean_and_spread(tmp_path):
     summary = summarize(rows)
     assert summary[64, 'kernel'] == (92, pytest.approx(8**0.5))
     assert summary[128, 'bicubic'] == (50, 0)
-    assert markdown_table(summary).splitlines() == [
+    assert summary_table(summary).splitlines() == [
         '| size | bicubic | kernel |',
         '|---:|---:|---:|',
         '| 64 | 92.0 ± 2.8 | 92.0 ± 2.8 |',

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mmfft.analysis.ablations import (
     VARIANTS,
-    markdown_table,
     plot_ablations,
     run_ablations,
     summarize,
+    summary_table,
 )
 from mmfft.engine import command_line, config_parser, load_config
 
@@ -45,7 +45,7 @@ def main():
         rows = run_ablations(
             cfg, args.out, args.variants, args.seeds, args.epochs
         )
-    table = markdown_table(summarize(rows))
+    table = summary_table(summarize(rows))
     out = Path(args.out)
     (out / 'table.md').write_text(table, encoding='utf-8')
     plot_ablations(rows, out / 'ablations.png')

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from mmfft.analysis.resolution_transfer import (
     VIEWS,
-    markdown_table,
     plot_transfer,
     run_transfer,
     summarize,
+    summary_table,
 )
 from mmfft.engine import command_line, config_parser, load_config
 from mmfft.ops.resize import FILTER_RESIZE_MODES
@@ -61,7 +61,7 @@ def main():
             args.out,
         )
     summary = summarize(rows)
-    table = markdown_table(summary)
+    table = summary_table(summary)
     out = Path(args.out)
     (out / 'table.md').write_text(table, encoding='utf-8')
     plot_transfer(summary, out / 'transfer.png')
