@@ -1,14 +1,4 @@
 # CDFFormer-S18 on ImageNet-1K, from scratch.
-_base_ = [
-    '../_base_/models/dfformer_cls.py',
-    '../_base_/datasets/imagenet_224_dfformer.py',
-    '../_base_/schedules/imagenet_bs1024_dfformer.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = '../dfformer/dfformer-s18_8xb128_in1k.py'
 
-model = dict(
-    backbone=dict(
-        type='mmfft.CDFFormer',
-        arch='s18',
-        drop_path_rate=0.2),
-    head=dict(in_channels=512))
+model = dict(backbone=dict(type='mmfft.CDFFormer'))

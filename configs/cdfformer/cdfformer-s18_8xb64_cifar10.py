@@ -1,14 +1,7 @@
 # CDFFormer-S18 on CIFAR-10, by GFNet's recipe: this family has none.
-_base_ = [
-    '../_base_/models/dfformer_cls.py', '../_base_/datasets/cifar10_224.py',
-    '../_base_/schedules/transfer_bs512.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = '../dfformer/dfformer-s18_8xb64_cifar10.py'
 
 model = dict(
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch='s18',
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://cdfformer-s18_in1k')),
-    head=dict(in_channels=512, num_classes=10))
+        init_cfg=dict(checkpoint='mmfft://cdfformer-s18_in1k')))

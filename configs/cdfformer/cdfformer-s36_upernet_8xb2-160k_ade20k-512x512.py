@@ -1,18 +1,7 @@
 # UPerNet with CDFFormer-S36 on ADE20K.
-_base_ = [
-    '../_base_/models/upernet.py', '../_base_/datasets/ade20k_512x512.py',
-    '../_base_/schedules/ade20k_160k.py', '../_base_/default_runtime_seg.py'
-]
+_base_ = '../dfformer/dfformer-s36_upernet_8xb2-160k_ade20k-512x512.py'
 
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch='s36',
-        img_size=512,
-        drop_path_rate=0.3,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://cdfformer-s36_in1k')),
-    decode_head=dict(in_channels=[64, 128, 320, 512]),
-    auxiliary_head=dict(in_channels=320))
-train_dataloader = dict(batch_size=2)
+        init_cfg=dict(checkpoint='mmfft://cdfformer-s36_in1k')))

@@ -1,14 +1,7 @@
 # Mask R-CNN with CDFFormer-S36 on COCO.
-_base_ = [
-    '../_base_/models/mask-rcnn_fpn.py', '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/coco_1x.py', '../_base_/default_runtime_det.py'
-]
+_base_ = '../dfformer/mask-rcnn_dfformer-s36_fpn_1x_coco.py'
 
 model = dict(
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch='s36',
-        img_size=800,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://cdfformer-s36_in1k')),
-    neck=dict(in_channels=[64, 128, 320, 512]))
+        init_cfg=dict(checkpoint='mmfft://cdfformer-s36_in1k')))

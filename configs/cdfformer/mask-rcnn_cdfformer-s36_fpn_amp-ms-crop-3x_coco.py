@@ -1,19 +1,7 @@
 # Mask R-CNN with CDFFormer-S36 on COCO, three times as long, with layer decay.
-_base_ = [
-    '../_base_/models/mask-rcnn_fpn.py',
-    '../_base_/datasets/coco_instance_ms-crop.py',
-    '../_base_/schedules/coco_3x_layer-decay.py',
-    '../_base_/default_runtime_det.py'
-]
+_base_ = '../dfformer/mask-rcnn_dfformer-s36_fpn_amp-ms-crop-3x_coco.py'
 
 model = dict(
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch='s36',
-        img_size=800,
-        drop_path_rate=0.3,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://cdfformer-s36_in1k')),
-    neck=dict(in_channels=[64, 128, 320, 512]))
-# 0.99^37 = 0.69 for the stem under 36 blocks.
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.99))
+        init_cfg=dict(checkpoint='mmfft://cdfformer-s36_in1k')))

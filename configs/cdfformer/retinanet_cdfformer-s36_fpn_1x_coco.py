@@ -1,16 +1,7 @@
 # RetinaNet with CDFFormer-S36 on COCO.
-_base_ = [
-    '../_base_/models/retinanet_fpn.py',
-    '../_base_/datasets/coco_detection.py',
-    '../_base_/schedules/coco_1x_retinanet.py',
-    '../_base_/default_runtime_det.py'
-]
+_base_ = '../dfformer/retinanet_dfformer-s36_fpn_1x_coco.py'
 
 model = dict(
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch='s36',
-        img_size=800,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://cdfformer-s36_in1k')),
-    neck=dict(in_channels=[128, 320, 512]))
+        init_cfg=dict(checkpoint='mmfft://cdfformer-s36_in1k')))

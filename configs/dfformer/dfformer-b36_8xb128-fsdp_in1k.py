@@ -1,19 +1,6 @@
 # DFFormer-B36 with parameters, gradients and optimizer states sharded over
 # the GPUs (PyTorch's FSDP).
-_base_ = [
-    '../_base_/models/dfformer_cls.py',
-    '../_base_/datasets/imagenet_224_dfformer.py',
-    '../_base_/schedules/imagenet_bs1024_dfformer.py',
-    '../_base_/default_runtime_cls.py'
-]
-
-model = dict(
-    backbone=dict(
-        type='mmfft.DFFormer',
-        arch='b36',
-        # Published for S18 alone; ConvFormer's, the nearest relative.
-        drop_path_rate=0.6),
-    head=dict(in_channels=768))
+_base_ = './dfformer-b36_8xb128_in1k.py'
 
 runner_type = 'FlexibleRunner'
 strategy = dict(

@@ -1,15 +1,9 @@
 # DFFormer-B36 on ImageNet-1K, from scratch.
-_base_ = [
-    '../_base_/models/dfformer_cls.py',
-    '../_base_/datasets/imagenet_224_dfformer.py',
-    '../_base_/schedules/imagenet_bs1024_dfformer.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './dfformer-s18_8xb128_in1k.py'
 
 model = dict(
     backbone=dict(
-        type='mmfft.DFFormer',
         arch='b36',
-        # Published for S18 alone; ConvFormer's, the nearest relative.
+        # Published for S18 only; ConvFormer's, the nearest relative.
         drop_path_rate=0.6),
     head=dict(in_channels=768))

@@ -1,18 +1,7 @@
 # DFFormer-M36 fine-tuned at 384 pixels, by the recipe of ConvFormer.
-_base_ = [
-    '../_base_/models/dfformer_cls.py',
-    '../_base_/datasets/imagenet_384_dfformer.py',
-    '../_base_/schedules/imagenet_bs1024_dfformer_384.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './dfformer-s18_8xb128_in1k-384px.py'
 
 model = dict(
-    backbone=dict(
-        type='mmfft.DFFormer',
-        arch='m36',
-        img_size=384,
-        drop_path_rate=0.8),
-    head=dict(in_channels=576, dropout=0.5),
-    # Neither mixup nor CutMix.
-    train_cfg=None)
+    backbone=dict(arch='m36', drop_path_rate=0.8),
+    head=dict(in_channels=576, dropout=0.5))
 load_from = 'mmfft://dfformer-m36_in1k'

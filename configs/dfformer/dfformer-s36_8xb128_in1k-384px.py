@@ -1,18 +1,5 @@
 # DFFormer-S36 fine-tuned at 384 pixels, by the recipe of ConvFormer.
-_base_ = [
-    '../_base_/models/dfformer_cls.py',
-    '../_base_/datasets/imagenet_384_dfformer.py',
-    '../_base_/schedules/imagenet_bs1024_dfformer_384.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './dfformer-s18_8xb128_in1k-384px.py'
 
-model = dict(
-    backbone=dict(
-        type='mmfft.DFFormer',
-        arch='s36',
-        img_size=384,
-        drop_path_rate=0.5),
-    head=dict(in_channels=512, dropout=0.4),
-    # Neither mixup nor CutMix.
-    train_cfg=None)
+model = dict(backbone=dict(arch='s36', drop_path_rate=0.5))
 load_from = 'mmfft://dfformer-s36_in1k'

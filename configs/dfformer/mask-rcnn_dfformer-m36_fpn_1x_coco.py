@@ -1,14 +1,8 @@
 # Mask R-CNN with DFFormer-M36 on COCO.
-_base_ = [
-    '../_base_/models/mask-rcnn_fpn.py', '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/coco_1x.py', '../_base_/default_runtime_det.py'
-]
+_base_ = './mask-rcnn_dfformer-s18_fpn_1x_coco.py'
 
 model = dict(
     backbone=dict(
-        type='mmfft.DFFormer',
         arch='m36',
-        img_size=800,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://dfformer-m36_in1k')),
+        init_cfg=dict(checkpoint='mmfft://dfformer-m36_in1k')),
     neck=dict(in_channels=[96, 192, 384, 576]))

@@ -1,15 +1,6 @@
 # GFNet-H-B on ImageNet-1K, from scratch.
-_base_ = [
-    '../_base_/models/gfnet_cls.py',
-    '../_base_/datasets/imagenet_224_gfnet.py',
-    '../_base_/schedules/imagenet_bs1024_gfnet.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './gfnet-h-ti_8xb128_in1k.py'
 
 model = dict(
-    backbone=dict(
-        type='mmfft.GFNetPyramid',
-        arch='h-b',
-        out_indices=(3, ),
-        drop_path_rate=0.4),
+    backbone=dict(arch='h-b', drop_path_rate=0.4),
     head=dict(in_channels=768))

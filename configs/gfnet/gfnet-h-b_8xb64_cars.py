@@ -1,18 +1,10 @@
 # GFNet-H-B on Stanford Cars.
-_base_ = [
-    '../_base_/models/gfnet_cls.py', '../_base_/datasets/cars_224.py',
-    '../_base_/schedules/transfer_bs512.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './gfnet-xs_8xb64_cars.py'
 
 model = dict(
     backbone=dict(
         type='mmfft.GFNetPyramid',
         arch='h-b',
         out_indices=(3, ),
-        # Published: evaluation mode while fine-tuning, which for this model
-        # means no stochastic depth.
-        drop_path_rate=0.,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://gfnet-h-b_in1k')),
-    head=dict(in_channels=768, num_classes=196))
+        init_cfg=dict(checkpoint='mmfft://gfnet-h-b_in1k')),
+    head=dict(in_channels=768))

@@ -1,19 +1,5 @@
 # GFNet-H-B fine-tuned at 384 pixels.
-_base_ = [
-    '../_base_/models/gfnet_cls.py',
-    '../_base_/datasets/imagenet_384_gfnet.py',
-    '../_base_/schedules/imagenet_bs512_gfnet_384.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './gfnet-h-ti_8xb64_in1k-384px.py'
 
-model = dict(
-    backbone=dict(
-        type='mmfft.GFNetPyramid',
-        arch='h-b',
-        out_indices=(3, ),
-        img_size=384,
-        # Published: evaluation mode while fine-tuning, which for this model
-        # means no stochastic depth.
-        drop_path_rate=0.),
-    head=dict(in_channels=768))
+model = dict(backbone=dict(arch='h-b'), head=dict(in_channels=768))
 load_from = 'mmfft://gfnet-h-b_in1k'

@@ -1,17 +1,9 @@
 # Semantic FPN with GFNet-H-S on ADE20K.
 # GFNet's authors name PVT's recipe, which this is.
-_base_ = [
-    '../_base_/models/semantic-fpn.py',
-    '../_base_/datasets/ade20k_512x512_align32.py',
-    '../_base_/schedules/ade20k_40k.py', '../_base_/default_runtime_seg.py'
-]
+_base_ = './gfnet-h-ti_fpn_8xb4-40k_ade20k-512x512.py'
 
 model = dict(
-    data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(
-        type='mmfft.GFNetPyramid',
         arch='h-s',
-        img_size=512,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://gfnet-h-s_in1k')),
+        init_cfg=dict(checkpoint='mmfft://gfnet-h-s_in1k')),
     neck=dict(in_channels=[96, 192, 384, 768]))

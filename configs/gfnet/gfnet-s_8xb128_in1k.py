@@ -1,14 +1,6 @@
 # GFNet-S on ImageNet-1K, from scratch.
-_base_ = [
-    '../_base_/models/gfnet_cls.py',
-    '../_base_/datasets/imagenet_224_gfnet.py',
-    '../_base_/schedules/imagenet_bs1024_gfnet.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './gfnet-ti_8xb128_in1k.py'
 
 model = dict(
-    backbone=dict(
-        type='mmfft.GFNet',
-        arch='s',
-        drop_path_rate=0.15),
+    backbone=dict(arch='s', drop_path_rate=0.15),
     head=dict(in_channels=384))

@@ -1,18 +1,5 @@
 # GFNet-XS fine-tuned at 384 pixels.
-_base_ = [
-    '../_base_/models/gfnet_cls.py',
-    '../_base_/datasets/imagenet_384_gfnet.py',
-    '../_base_/schedules/imagenet_bs512_gfnet_384.py',
-    '../_base_/default_runtime_cls.py'
-]
+_base_ = './gfnet-ti_8xb64_in1k-384px.py'
 
-model = dict(
-    backbone=dict(
-        type='mmfft.GFNet',
-        arch='xs',
-        img_size=384,
-        # Published: evaluation mode while fine-tuning, which for this model
-        # means no stochastic depth.
-        drop_path_rate=0.),
-    head=dict(in_channels=384))
+model = dict(backbone=dict(arch='xs'), head=dict(in_channels=384))
 load_from = 'mmfft://gfnet-xs_in1k'

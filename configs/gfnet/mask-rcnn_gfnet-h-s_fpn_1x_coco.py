@@ -1,14 +1,8 @@
 # Mask R-CNN with GFNet-H-S on COCO.
-_base_ = [
-    '../_base_/models/mask-rcnn_fpn.py', '../_base_/datasets/coco_instance.py',
-    '../_base_/schedules/coco_1x.py', '../_base_/default_runtime_det.py'
-]
+_base_ = './mask-rcnn_gfnet-h-ti_fpn_1x_coco.py'
 
 model = dict(
     backbone=dict(
-        type='mmfft.GFNetPyramid',
         arch='h-s',
-        img_size=800,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://gfnet-h-s_in1k')),
+        init_cfg=dict(checkpoint='mmfft://gfnet-h-s_in1k')),
     neck=dict(in_channels=[96, 192, 384, 768]))

@@ -1,17 +1,9 @@
 # RetinaNet with GFNet-H-B on COCO.
 # Not published for GFNet; DFFormer's recipe.
-_base_ = [
-    '../_base_/models/retinanet_fpn.py',
-    '../_base_/datasets/coco_detection.py',
-    '../_base_/schedules/coco_1x_retinanet.py',
-    '../_base_/default_runtime_det.py'
-]
+_base_ = './retinanet_gfnet-h-ti_fpn_1x_coco.py'
 
 model = dict(
     backbone=dict(
-        type='mmfft.GFNetPyramid',
         arch='h-b',
-        img_size=800,
-        init_cfg=dict(
-            type='Pretrained', checkpoint='mmfft://gfnet-h-b_in1k')),
+        init_cfg=dict(checkpoint='mmfft://gfnet-h-b_in1k')),
     neck=dict(in_channels=[192, 384, 768]))

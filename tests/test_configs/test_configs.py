@@ -12,6 +12,7 @@ from config_files import CONFIGS, ROOT, batch_of, build, load, quiet
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, METRICS, init_default_scope
 
+BASES = ROOT / 'configs' / '_base_'
 each_config = pytest.mark.parametrize('config', CONFIGS)
 
 
@@ -25,8 +26,12 @@ def bases_of(path):
     return []
 
 
-def depth(path):
-    return 1 + max(map(depth, bases_of(path)), default=0)
+def chains(path):
+    """All ways from a config down to a base that has none itself."""
+    bases = bases_of(path)
+    if not bases:
+        return [[path]]
+    return [[path, *chain] for base in bases for chain in chains(base)]
 
 
 def no_decay_in_timm(name, parameter):
@@ -64,16 +69,25 @@ def test_families():
 
 @each_config
 def test_depth_and_homes_of_bases(config):
-    assert depth(ROOT / config) <= 3
-    for base in bases_of(ROOT / config):
-        assert base.is_relative_to(ROOT / 'configs')
+    for chain in chains(ROOT / config):
+        bases = [path for path in chain if path.is_relative_to(BASES)]
+        siblings = chain[: len(chain) - len(bases)]
+        assert chain == siblings + bases
+        assert len(siblings) <= 3
+        assert len(bases) <= 2
+        for path in siblings:
+            assert path.is_relative_to(ROOT / 'configs')
 
 
 def test_every_base_is_used():
-    used = {base for config in CONFIGS for base in bases_of(ROOT / config)}
-    for base in list(used):
-        used.update(bases_of(base))
-    assert used == set((ROOT / 'configs' / '_base_').rglob('*.py'))
+    used = {
+        path
+        for config in CONFIGS
+        for chain in chains(ROOT / config)
+        for path in chain
+        if path.is_relative_to(BASES)
+    }
+    assert used == set(BASES.rglob('*.py'))
 
 
 def test_no_parameter_is_expected_to_be_unused():
