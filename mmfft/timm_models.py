@@ -47,7 +47,7 @@ from .models import (
     MlpClassifier,
 )
 from .models.base import init_truncated_normal
-from .ops.spectral import Grid
+from .ops.spectrum import Grid
 
 __all__ = ['FourierClassifier', 'LinearClassifier', 'checkpoint_filter_fn']
 

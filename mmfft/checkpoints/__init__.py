@@ -2,7 +2,7 @@
 """Published checkpoints into ours, and safe loading of any."""
 
 from .allowed import allow, allowed_globals, register_allowed_globals
-from .download import download, published_file
+from .downloading import download, published_file
 from .hardening import harden, is_hardened
 from .published import convert_published, is_published
 from .reading import load_checkpoint_file, read_file, unwrap

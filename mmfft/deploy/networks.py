@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..engine import build_model
 from ..errors import ConfigError
 from ..openmmlab.scopes import choose_by_scope
-from ..ops.half_spectrum import whole_numbers
+from ..ops.spectrum import whole_numbers
 
 
 class Network(nn.Module):

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.paths import is_transformed
+from ..ops.dispatch import is_transformed
 from .torchscript import refuse_script
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..ops.paths import is_transformed
-from ..ops.spectral import Grid
+from ..ops.dispatch import is_transformed
+from ..ops.spectrum import Grid
 from .activations import StarReLU
 from .dynamic_filter import DynamicFilter
 from .global_filter import GlobalFilter

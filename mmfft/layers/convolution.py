@@ -3,8 +3,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops import convolution
-from ..ops.paths import takes_plain_operators
+from ..ops import conv2d_to_channels_last
+from ..ops.dispatch import takes_plain_operators
 
 
 def _takes_registered_operator() -> bool:
@@ -39,7 +39,7 @@ def conv2d(
     if torch.is_autocast_enabled(x.device.type):
         dtype = torch.get_autocast_dtype(x.device.type)
         tensors = [t if t is None else t.to(dtype) for t in tensors]
-    return convolution(*tensors, stride, padding, groups)
+    return conv2d_to_channels_last(*tensors, stride, padding, groups)
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:

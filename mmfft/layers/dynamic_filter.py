@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, require_whole_number
 from ..ops import dynamic_spectral_filter
-from ..ops.spectral import Grid
+from ..ops.spectrum import Grid
 from .activations import StarReLU
 from .half_spectrum import HalfSpectrum
 from .linear import Linear, mlp

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops import spectral_filter
-from ..ops.spectral import Grid
+from ..ops.spectrum import Grid
 from .activations import StarReLU
 from .half_spectrum import HalfSpectrum
 from .linear import Linear

@@ -2,8 +2,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.half_spectrum import Grid, is_static, same_grid
-from ..ops.paths import is_transformed, takes_plain_operators
+from ..ops.dispatch import is_transformed, takes_plain_operators
+from ..ops.spectrum import Grid, is_static, same_grid
 from .torchscript import fix_traced_size, refuse_script
 
 

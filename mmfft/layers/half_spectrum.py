@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, require_size
 from ..ops import FILTER_RESIZE_MODES, half_spectrum_shape, resize_filter
-from ..ops.spectral import Grid
+from ..ops.spectrum import Grid
 from .grid_parameter import GridParameter
 
 torch.fx.wrap('resize_filter')

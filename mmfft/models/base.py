@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ..errors import ConfigError, require_size, require_whole_number
 from ..layers import GridParameter
 from ..layers.torchscript import fix_traced_size, refuse_script
-from ..ops.paths import takes_plain_operators
-from ..ops.spectral import Grid
+from ..ops.dispatch import takes_plain_operators
+from ..ops.spectrum import Grid
 
 _LOGGER = logging.getLogger('mmfft')
 

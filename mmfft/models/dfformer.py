@@ -5,7 +5,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..layers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
-from ..ops.spectral import Grid
+from ..ops.spectrum import Grid
 from .metaformer import MetaFormer
 
 TOKEN_MIXERS = ('DynamicFilter', 'GlobalFilter', 'AFNO2D', 'SepConv')

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ..errors import ConfigError, require_whole_number
 from ..layers import GlobalFilter, GridParameter, convolve, mlp
 from ..ops.bicubic import interpolate_bicubic
-from ..ops.half_spectrum import Grid
 from ..ops.operators import compute_dtype
+from ..ops.spectrum import Grid
 from .base import FourierBackbone, drop_path_rates
 
 _norm = partial(nn.LayerNorm, eps=1e-6)

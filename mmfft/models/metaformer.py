@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..layers import StarReLU, convolve, mlp
-from ..ops.spectral import Grid
+from ..ops.spectrum import Grid
 from .base import FourierBackbone, drop_path_rates
 
 

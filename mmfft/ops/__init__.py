@@ -1,9 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Pure functions on tensors: the spectral filter and its resizing."""
 
-from .convolution import convolution
-from .half_spectrum import half_spectrum_shape, project_hermitian
-from .paths import PATHS, chosen_path, is_linear_convolved, use_path
+from .convolution import conv2d_to_channels_last
+from .dispatch import PATHS, chosen_path, is_linear_convolved, use_path
 from .resize import FILTER_RESIZE_MODES, resize_filter
 from .spectral import (
     dynamic_spectral_filter,
@@ -11,12 +10,13 @@ from .spectral import (
     rfft2,
     spectral_filter,
 )
+from .spectrum import half_spectrum_shape, project_hermitian
 
 __all__ = [
     'FILTER_RESIZE_MODES',
     'PATHS',
     'chosen_path',
-    'convolution',
+    'conv2d_to_channels_last',
     'dynamic_spectral_filter',
     'half_spectrum_shape',
     'irfft2',

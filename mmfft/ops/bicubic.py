@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .half_spectrum import Grid, whole_numbers
-from .paths import takes_plain_operators
+from .dispatch import takes_plain_operators
+from .spectrum import Grid, whole_numbers
 
 
 def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:

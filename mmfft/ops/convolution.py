@@ -18,7 +18,7 @@ HAS_FREE_SIZES = torch.__version__ >= (2, 10)
 
 
 @torch.library.custom_op('mmfft::convolution', mutates_args=())
-def convolution(
+def conv2d_to_channels_last(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -32,7 +32,7 @@ def convolution(
 
 
 @torch.library.custom_op('mmfft::convolution_backward', mutates_args=())
-def convolution_backward(
+def _conv2d_backward(
     grad: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -76,7 +76,7 @@ def _empty_grads(
     )
 
 
-@convolution.register_fake
+@conv2d_to_channels_last.register_fake
 def _(x, weight, bias, stride, padding, groups):
     # Where the size of an image is a symbol, that of its features becomes a
     # new one, but for kernels of size 1, which keep it: formulas nested over
@@ -94,7 +94,7 @@ def _(x, weight, bias, stride, padding, groups):
     return x.new_empty(x.shape[0], *sizes, weight.shape[0])
 
 
-@convolution_backward.register_fake
+@_conv2d_backward.register_fake
 def _(grad, x, weight, stride, padding, groups, needs):
     return _empty_grads(grad, x, weight, needs)
 
@@ -106,9 +106,9 @@ def _save(ctx, inputs, output):
 
 def _backward(ctx, grad):
     needs = list(ctx.needs_input_grad[:3])
-    grads = convolution_backward(grad, *ctx.saved_tensors, *ctx.options, needs)
+    grads = _conv2d_backward(grad, *ctx.saved_tensors, *ctx.options, needs)
     grads = (g if needed else None for g, needed in zip(grads, needs))
     return (*grads, None, None, None)
 
 
-convolution.register_autograd(_backward, setup_context=_save)
+conv2d_to_channels_last.register_autograd(_backward, setup_context=_save)

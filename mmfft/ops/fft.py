@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The two-dimensional real DFT by the device's FFT library.
 
-Has the functions of :mod:`.dft`. Spectra are complex, of shape
+Has the functions of :mod:`.dft_export`. Spectra are complex, of shape
 ``(B, C, H, W // 2 + 1)``: FFT libraries want the axes that they transform to
 lie together, and everything between two transforms is done in that order.
 """
@@ -9,7 +9,7 @@ lie together, and everything between two transforms is done in that order.
 import torch
 from torch import Tensor
 
-from .half_spectrum import Grid, project_hermitian
+from .spectrum import Grid, project_hermitian
 
 
 def forward(x: Tensor) -> Tensor:
@@ -59,7 +59,7 @@ def product(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
 
 
 def parts(spectrum: Tensor) -> Tensor:
-    """Spectra in the order of :mod:`.dft`."""
+    """Spectra in the order of :mod:`.dft_export`."""
     return torch.view_as_real(spectrum).permute(0, 2, 4, 3, 1).contiguous()
 
 

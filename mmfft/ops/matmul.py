@@ -17,8 +17,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .dft import angles, column_table
-from .half_spectrum import Grid, column_weights, square_root, whole_numbers
+from .dft_export import angles, column_table
+from .spectrum import Grid, column_weights, square_root, whole_numbers
 
 
 @lru_cache(maxsize=64)

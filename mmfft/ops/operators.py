@@ -25,9 +25,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from . import dft, fft, matmul
-from .half_spectrum import Grid, column_weights
-from .paths import chosen_path, is_transformed, takes_plain_operators
+from . import dft_export, fft, matmul
+from .dispatch import chosen_path, is_transformed, takes_plain_operators
+from .spectrum import Grid, column_weights
 
 _CPU_CHUNK = 2**19
 _LARGEST_WHOLE = 32
@@ -57,18 +57,18 @@ def filter_plainly(
     if routing is not None:
         routing = routing.to(dtype)
     with without_autocast(x):
-        y = dft.filter_spectrum(x.to(dtype), routing, filter.to(dtype))
+        y = dft_export.filter_spectrum(x.to(dtype), routing, filter.to(dtype))
     return y.to(x.dtype)
 
 
 def to_spectrum(x: Tensor) -> Tensor:
     """Half spectrum ``(B, H, 2, W // 2 + 1, C)`` of ``(B, H, W, C)``."""
-    return dft.forward(x) if takes_plain_operators() else rfft2(x)
+    return dft_export.forward(x) if takes_plain_operators() else rfft2(x)
 
 
 def from_spectrum(parts: Tensor, columns: int) -> Tensor:
     """Inverse of :func:`to_spectrum`."""
-    inverse = dft.inverse if takes_plain_operators() else irfft2
+    inverse = dft_export.inverse if takes_plain_operators() else irfft2
     return inverse(parts, columns)
 
 
@@ -82,9 +82,9 @@ def _multiply(
 ) -> Tensor:
     """Spectra times the kernels."""
     if _is_fused(spectrum, routing, grid):
-        from . import fused
+        from . import triton_product
 
-        return fused.multiply(spectrum, packed, routing)
+        return triton_product.multiply(spectrum, packed, routing)
     return path.product(spectrum, path.kernel(packed, routing, grid))
 
 
@@ -98,9 +98,9 @@ def _multiply_adjoint(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the spectra and, as matrices, of the kernels."""
     if _is_fused(spectrum, routing, grid):
-        from . import fused
+        from . import triton_product
 
-        grad, grad_kernel = fused.multiply_adjoint(
+        grad, grad_kernel = triton_product.multiply_adjoint(
             spectrum, grad, packed, routing
         )
     else:
@@ -215,9 +215,9 @@ def dynamic_spectral_filter(
 ) -> Tensor:
     """See :func:`mmfft.ops.dynamic_spectral_filter`; keeps its arguments."""
     if _is_whole(x):
-        from . import whole
+        from . import triton_whole
 
-        return whole.forward(x, routing, basis)
+        return triton_whole.forward(x, routing, basis)
     return _filter(x, routing, basis)
 
 
@@ -229,9 +229,9 @@ def dynamic_spectral_filter_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, routing and basis."""
     if _is_whole(x):
-        from . import whole
+        from . import triton_whole
 
-        return whole.backward(grad, x, routing, basis)
+        return triton_whole.backward(grad, x, routing, basis)
     return _filter_backward(grad, x, routing, basis)
 
 

@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 
 from .bicubic import interpolate_bicubic
-from .half_spectrum import (
+from .dispatch import takes_plain_operators
+from .operators import compute_dtype, without_autocast
+from .spectral import irfft2, require_real, rfft2
+from .spectrum import (
     Grid,
     column_weights,
     half_spectrum_shape,
@@ -17,9 +20,6 @@ from .half_spectrum import (
     square_root,
     whole_numbers,
 )
-from .operators import compute_dtype, without_autocast
-from .paths import takes_plain_operators
-from .spectral import irfft2, require_real, rfft2
 
 FILTER_RESIZE_MODES = ('bicubic', 'kernel', 'spectrum')
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from . import operators
-from .half_spectrum import Grid, half_spectrum_shape, is_static
+from .dispatch import takes_plain_operators
 from .operators import (
     compute_dtype,
     filter_plainly,
@@ -13,7 +13,7 @@ from .operators import (
     to_spectrum,
     without_autocast,
 )
-from .paths import takes_plain_operators
+from .spectrum import Grid, half_spectrum_shape, is_static
 
 
 def require_real(name: str, tensor: Tensor) -> None:

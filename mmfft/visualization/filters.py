@@ -32,7 +32,7 @@ from ..layers import (
     SepConv,
 )
 from ..ops import project_hermitian
-from ..ops.spectral import Grid
+from ..ops.spectrum import Grid
 
 FILTERS = (GlobalFilter, ExpandedGlobalFilter, DynamicFilter)
 # Mixers that a user may ask for and that have no filter to draw.

@@ -17,7 +17,7 @@ LARGE = (2, 24, 25, 6)  # 1,200 points
 @pytest.fixture(autouse=True)
 def any_processor(monkeypatch):
     """Choose as where it pays, whatever these tests run on."""
-    monkeypatch.setattr('mmfft.ops.paths._HAS_FAST_ONEDNN', True)
+    monkeypatch.setattr('mmfft.ops.dispatch._HAS_FAST_ONEDNN', True)
 
 
 def is_convolved(layer, x):
@@ -101,7 +101,7 @@ def test_where_it_is_a_convolution(shape, dtype, context, expected):
 
 
 def test_other_processors_multiply(monkeypatch):
-    monkeypatch.setattr('mmfft.ops.paths._HAS_FAST_ONEDNN', False)
+    monkeypatch.setattr('mmfft.ops.dispatch._HAS_FAST_ONEDNN', False)
     assert not is_convolved(Linear(6, 5), torch.randn(LARGE))
 
 

@@ -5,7 +5,6 @@ Most of it with the backend that traces everything but generates no code,
 which takes a compiler a minute a model; what is generated is tested once.
 """
 
-import importlib
 import os
 import shutil
 
@@ -14,6 +13,7 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from mmfft.models import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
+from mmfft.ops import convolution
 from mmfft.ops.convolution import HAS_FREE_SIZES
 
 pytestmark = pytest.mark.slow
@@ -108,8 +108,7 @@ def test_one_graph_for_all_sizes(name):
 
 def test_sizes_by_formulas(monkeypatch):
     """As PyTorch before 2.10 needs them."""
-    module = importlib.import_module('mmfft.ops.convolution')
-    monkeypatch.setattr(module, 'HAS_FREE_SIZES', False)
+    monkeypatch.setattr(convolution, 'HAS_FREE_SIZES', False)
     model = build('gfformer')
     graphs = CompileCounterWithBackend('aot_eager')
     compiled = torch.compile(

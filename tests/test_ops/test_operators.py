@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mmfft.ops import (
-    convolution,
+    conv2d_to_channels_last,
     dynamic_spectral_filter,
     half_spectrum_shape,
     irfft2,
@@ -75,7 +75,7 @@ def test_opcheck_resize(mode):
 
 @pytest.mark.parametrize('bias', [True, False])
 @pytest.mark.parametrize('needs_x', [True, False])
-def test_convolution(bias, needs_x):
+def test_conv2d_to_channels_last(bias, needs_x):
     g = torch.Generator().manual_seed(0)
     conv = torch.nn.Conv2d(4, 8, 3, (2, 1), (1, 2), groups=2, bias=bias)
     # As tokens come, and as an image comes.
@@ -83,8 +83,8 @@ def test_convolution(bias, needs_x):
     for x in (tokens, tokens.contiguous()):
         x = x.detach().requires_grad_(needs_x)
         args = (x, conv.weight, conv.bias, (2, 1), (1, 2), 2)
-        torch.library.opcheck(convolution, args)
-        y, expected = convolution(*args), conv(x)
+        torch.library.opcheck(conv2d_to_channels_last, args)
+        y, expected = conv2d_to_channels_last(*args), conv(x)
         torch.testing.assert_close(y, expected.permute(0, 2, 3, 1))
         wanted = [t for t in args[:3] if t is not None and t.requires_grad]
         weights = torch.randn(y.shape, generator=g)

@@ -15,7 +15,8 @@ PROGRAM = """
 import sys
 import torch
 from mmfft.ops import (
-    dynamic_spectral_filter, fused, half_spectrum_shape, use_path, whole
+    dynamic_spectral_filter, half_spectrum_shape, triton_product, triton_whole,
+    use_path,
 )
 
 path = sys.argv[1]
@@ -57,13 +58,14 @@ check((x.bfloat16(), routing.bfloat16(), basis.bfloat16()), 0.1, 0.05)
 check((x.mT.contiguous().mT, routing, basis), 1e-4, 1e-5)
 
 calls = []
-module = whole if path == 'triton-whole' else fused
+module = triton_whole if path == 'triton-whole' else triton_product
 launch = module._launch
 module._launch = lambda *args: calls.append(args[0]) or launch(*args)
 results(path, (x, routing, basis), x)
 kernels = (
-    [whole._forward_kernel, whole._backward_kernel]
-    if module is whole else [fused._multiply_kernel, fused._adjoint_kernel]
+    [module._forward_kernel, module._backward_kernel]
+    if module is triton_whole
+    else [module._multiply_kernel, module._adjoint_kernel]
 )
 assert calls == kernels
 # What the one kernel does not take runs by the FFT.
@@ -115,12 +117,15 @@ def compiled(kernel, constants):
 @needs_new_compiler
 @pytest.mark.parametrize('precision', ['ieee', 'tf32x3'])
 def test_one_kernel_compiles_for_a_gpu(precision):
-    from mmfft.ops import whole
+    from mmfft.ops import triton_whole
 
     constants = dict(
-        num_filters=4, **whole.block((14, 14)), precision=precision
+        num_filters=4, **triton_whole.block((14, 14)), precision=precision
     )
-    for kernel in (whole._forward_kernel, whole._backward_kernel):
+    for kernel in (
+        triton_whole._forward_kernel,
+        triton_whole._backward_kernel,
+    ):
         code = compiled(kernel, constants)
         # What one multiprocessor has to share.
         assert 0 < code.metadata.shared <= 227 * 1024
@@ -129,9 +134,12 @@ def test_one_kernel_compiles_for_a_gpu(precision):
 
 
 @needs_new_compiler
-def test_fused_kernels_compile_for_a_gpu():
-    from mmfft.ops import fused
+def test_the_product_compiles_for_a_gpu():
+    from mmfft.ops import triton_product
 
     constants = dict(num_filters=4, block_channels=16, block_points=128)
-    for kernel in (fused._multiply_kernel, fused._adjoint_kernel):
+    for kernel in (
+        triton_product._multiply_kernel,
+        triton_product._adjoint_kernel,
+    ):
         assert compiled(kernel, constants).asm['cubin']

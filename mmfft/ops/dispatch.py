@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from .half_spectrum import Grid, guard_or_false
+from .spectrum import Grid, guard_or_false
 
 PATHS = ('fft', 'matmul', 'export')  # on every machine
 _FORCEABLE = (*PATHS, 'triton', 'triton-whole')

@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from .half_spectrum import column_weights, square_root, whole_numbers
+from .spectrum import column_weights, square_root, whole_numbers
 
 
 def angles(rows: Tensor, columns: Tensor, size: int) -> Tensor:

@@ -5,8 +5,8 @@ The filters of the images are mixed from the basis in registers: between the
 transforms each spectrum is read once and written once, and no tensor of the
 size of a spectrum holds a filter. Spectra are those of :mod:`.fft`.
 
-Not measured on a GPU yet, therefore chosen by no default (:mod:`.paths`). On
-a CPU it runs in Triton's interpreter, to be tested.
+Not measured on a GPU yet, therefore chosen by no default (:mod:`.dispatch`).
+On a CPU it runs in Triton's interpreter, to be tested.
 """
 
 import torch

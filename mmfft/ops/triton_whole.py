@@ -9,8 +9,8 @@ which leaves half of them, then rows, with tables whose sizes are padded to
 powers of two. Beyond 32 a map of one channel is already more than the
 registers hold: compiled for an H100, 64x64 spills 2 to 12 KiB a thread.
 
-Not measured on a GPU yet, therefore chosen by no default (:mod:`.paths`). On
-a CPU it runs in Triton's interpreter, to be tested.
+Not measured on a GPU yet, therefore chosen by no default (:mod:`.dispatch`).
+On a CPU it runs in Triton's interpreter, to be tested.
 """
 
 from functools import lru_cache
@@ -20,8 +20,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .dft import angles, column_table
-from .half_spectrum import Grid, column_weights, square_root, whole_numbers
+from .dft_export import angles, column_table
+from .spectrum import Grid, column_weights, square_root, whole_numbers
 
 _BLOCK_ELEMENTS = 2**12  # of a map in one program; more of them spill
 _SMALLEST_PRODUCT = 16  # on tensor cores
