@@ -1,18 +1,26 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Whole backbones against their plain form and against timm's peers.
 
-    python benchmarks/backbones.py --sizes 224 384 512 --batch 1 8
+    python -m benchmarks.backbones --sizes 224 384 512 --batch 1 8
 
 Image to the last stage's feature map; ``train`` is forward and backward.
 ``plain`` in front of a name is the published form of ``reference.py``.
 """
 
 import matplotlib
-import reference
 import timm
 import torch
-from common import cases, compare, parser, plot, precision, report, size_of
 
+from benchmarks import reference
+from benchmarks.common import (
+    cases,
+    compare,
+    parser,
+    plot,
+    precision,
+    report,
+    size_of,
+)
 from mmfft.backbones import CDFFormer, DFFormer, GFNetPyramid
 
 matplotlib.use('Agg')

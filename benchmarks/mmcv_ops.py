@@ -2,7 +2,7 @@
 """The light ops of mmcv against its compiled ones, where both are.
 
     make install OPS=compiled VENV=.venv-compiled
-    .venv-compiled/bin/python benchmarks/mmcv_ops.py --threads 1
+    .venv-compiled/bin/python -m benchmarks.mmcv_ops --threads 1
 
 NMS and its kin on random boxes; RoIAlign on one level of a feature pyramid,
 with its gradient where ``--mode`` has ``train``.
@@ -11,8 +11,8 @@ with its gradient where ``--mode`` has ``train``.
 import importlib
 
 import torch
-from common import cases, compare, parser, report
 
+from benchmarks.common import cases, compare, parser, report
 from mmfft.mmcv_ops import describe, ext
 
 BOXES_ALONE = ('nms', 'soft_nms linear', 'soft_nms gaussian', 'nms_match')

@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The dynamic spectral filter alone, on the stage grids of DFFormer-S18.
 
-    python benchmarks/op.py --sizes 224 512 800x1344 --batch 8
+    python -m benchmarks.op --sizes 224 512 800x1344 --batch 8
 
 Contenders: the published formula (``plain``), the op with its own choice of
 path (``mmfft``), each path forced, and the floor of any layer that reads x
@@ -9,10 +9,18 @@ and writes y once (a copy; in training dy and dx too).
 """
 
 import matplotlib
-import reference
 import torch
-from common import DTYPES, cases, compare, parser, plot, report, size_of
 
+from benchmarks import reference
+from benchmarks.common import (
+    DTYPES,
+    cases,
+    compare,
+    parser,
+    plot,
+    report,
+    size_of,
+)
 from mmfft.ops import dynamic_spectral_filter, half_spectrum_shape, use_path
 
 matplotlib.use('Agg')

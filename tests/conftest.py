@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+# For benchmarks/. At the end, so that a wheel of mmfft that is installed is
+# tested rather than the checkout.
+sys.path.append(str(ROOT))
 
 
 @pytest.fixture(scope='session')

@@ -3,12 +3,10 @@
 
 import json
 
-import backbones
-import mmcv_ops
-import op
 import pytest
 import torch
 
+from benchmarks import backbones, mmcv_ops, op
 from mmfft.mmcv_ops import describe
 
 QUICK = ['--device', 'cpu', '--rounds', '1']

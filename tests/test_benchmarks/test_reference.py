@@ -2,7 +2,6 @@
 """The plain form that mmfft is compared with is the published one."""
 
 import pytest
-import reference
 import torch
 from published_records import (
     RECORDS,
@@ -11,6 +10,7 @@ from published_records import (
     recorded_input,
 )
 
+from benchmarks import reference
 from mmfft.checkpoints import convert_published
 
 JUDGED = [
