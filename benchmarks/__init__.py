@@ -3,3 +3,10 @@
 
 They run from the root of a checkout.
 """
+
+import sys
+from pathlib import Path
+
+# For the plain forms in tests/oracle. Not as `tests.oracle`, since packages
+# that OpenMMLab requires install a `tests` of their own.
+sys.path.append(str(Path(__file__).resolve().parents[1] / 'tests'))

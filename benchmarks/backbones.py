@@ -4,14 +4,14 @@
     python -m benchmarks.backbones --sizes 224 384 512 --batch 1 8
 
 Image to the last stage's feature map; ``train`` is forward and backward.
-``plain`` in front of a name is the published form of ``reference.py``.
+``plain`` in front of a name is the published form in ``tests/oracle``.
 """
 
 import matplotlib
 import timm
 import torch
+from oracle import models as plain_models
 
-from benchmarks import reference
 from benchmarks.common import (
     cases,
     compare,
@@ -54,7 +54,7 @@ def build(name: str, size: tuple[int, int]) -> torch.nn.Module:
     """Model by its name; weights are random."""
     torch.manual_seed(0)
     if name.startswith('plain '):
-        return reference.build(name.removeprefix('plain '), size)
+        return plain_models.build(name.removeprefix('plain '), size)
     if name.startswith('gfnet-'):
         arch = name.removeprefix('gfnet-')
         return GFNetPyramid(arch, img_size=size, out_indices=-1)

@@ -10,8 +10,8 @@ and writes y once (a copy; in training dy and dx too).
 
 import matplotlib
 import torch
+from oracle import models as plain_models
 
-from benchmarks import reference
 from benchmarks.common import (
     DTYPES,
     cases,
@@ -74,7 +74,7 @@ def contenders(args, grid, channels, batch, train):
         return call
 
     functions = {
-        'plain': reference.dynamic_spectral_filter,
+        'plain': plain_models.dynamic_spectral_filter,
         'mmfft': dynamic_spectral_filter,
         'mmfft fft': forced('fft'),
         'mmfft matmul': forced('matmul'),

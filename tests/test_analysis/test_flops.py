@@ -5,9 +5,9 @@ from math import log2
 
 import pytest
 import torch
-from closed_form_flops import backbone_flops, classifier_flops
 from config_files import ROOT, load
 from mmengine.registry import MODELS
+from oracle.flops import backbone_flops, classifier_flops
 
 from mmfft.analysis.flops import config_flops, count_flops
 from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid

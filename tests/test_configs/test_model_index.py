@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from closed_form_flops import classifier_flops
 from config_files import CONFIGS, ROOT, build, load
 from modelindex.load_model_index import load as load_index
+from oracle.flops import classifier_flops
 
 from mmfft.analysis.flops import config_flops
 from mmfft.checkpoints import published_names

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from oracle.filters import as_complex, filtered, mixture
 from strategies import (
     assert_near,
     dtypes,
@@ -37,17 +38,8 @@ channels = st.integers(1, 4)
 
 
 def plain(x, kernel):
-    """``irfft2(rfft2(x) * kernel)``; a CPU ignores what is not Hermitian."""
-    if not len(x):
-        # PyTorch's own transforms refuse an empty batch.
-        return x + 0 * kernel.sum().real
-    spectrum = torch.fft.rfft2(x, dim=(1, 2)) * kernel
-    return torch.fft.irfft2(spectrum, s=x.shape[1:3], dim=(1, 2))
-
-
-def as_complex(filter):
-    # The view wants pairs, at an even place.
-    return torch.complex(*filter.unbind(-1))
+    """The formula, for an empty batch too, which PyTorch's FFT refuses."""
+    return filtered(x, kernel) if len(x) else x + 0 * kernel.sum().real
 
 
 def affordable(grid, path):
@@ -82,11 +74,7 @@ def test_dynamic_filter(grid, b, c, n, dtype, layout, path):
     with use_path(path):
         y = dynamic_spectral_filter(x, routing, basis)
     assert y.dtype == dtype and y.shape == x.shape
-    kernel = torch.einsum(
-        'bnc,hwn->bhwc',
-        routing.to(torch.complex128),
-        as_complex(basis.double()),
-    )
+    kernel = mixture(routing, as_complex(basis.double()))
     assert_near(y, plain(x.double(), kernel), dtype)
 
 
@@ -102,11 +90,7 @@ def test_gradients(grid, b, c, layout, path, seed):
     with use_path(path):
         y = dynamic_spectral_filter(x, routing, basis)
     found = torch.autograd.grad(y, (x, routing, basis), grad)
-    kernel = torch.einsum(
-        'bnc,hwn->bhwc',
-        routing.to(torch.complex128),
-        torch.view_as_complex(project_hermitian(basis, grid)),
-    )
+    kernel = mixture(routing, as_complex(project_hermitian(basis, grid)))
     y = plain(x, kernel)
     expected = torch.autograd.grad(
         y, (x, routing, basis), grad, materialize_grads=True

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from oracle.filters import filtered
+from oracle.mixers import dynamic_filter
 from published_records import published_state_dict
 from torch import nn
 
@@ -37,34 +39,19 @@ def make(name, dim=4, grid=(6, 8), **kwargs):
 
 
 def on_grid(half_spectrum, size):
-    """A complex (filters, H, W // 2 + 1)."""
+    """A complex (H, W // 2 + 1, filters)."""
     weight = resize_filter(half_spectrum.weight, half_spectrum.size, size)
-    weight = project_hermitian(weight, size).permute(2, 0, 1, 3)
-    return torch.view_as_complex(weight.contiguous())
-
-
-def filtered(x, kernel):
-    return torch.fft.irfft2(torch.fft.rfft2(x) * kernel, s=x.shape[2:])
-
-
-def star_relu(x, layer):
-    return layer.scale * x.relu() ** 2 + layer.bias
+    return torch.view_as_complex(project_hermitian(weight, size))
 
 
 def formula(layer, x):
     """As in the papers, on (B, C, H, W)."""
-    size = x.shape[2:]
+    size, x = x.shape[2:], x.movedim(1, -1)
     if isinstance(layer, GlobalFilter2d):
-        return filtered(x, on_grid(layer.filter, size))
-    hidden = x.mean((2, 3)) @ layer.reweight.fc1.weight.T
-    hidden = star_relu(hidden, layer.reweight.act)
-    routing = hidden @ layer.reweight.fc2.weight.T
-    routing = routing.unflatten(1, (layer.num_filters, -1)).softmax(1)
-    basis = on_grid(layer.basis, size)
-    kernel = torch.einsum('bnc,nhw->bchw', routing.to(basis.dtype), basis)
-    x = torch.einsum('bchw,dc->bdhw', x, layer.pwconv1.weight)
-    x = filtered(star_relu(x, layer.act1), kernel)
-    return torch.einsum('bchw,dc->bdhw', x, layer.pwconv2.weight)
+        y = filtered(x, on_grid(layer.filter, size))
+    else:
+        y = dynamic_filter(layer, x, on_grid(layer.basis, size))
+    return y.movedim(-1, 1)
 
 
 @every_layout

@@ -3,6 +3,8 @@
 
 import pytest
 import torch
+from oracle.filters import filtered
+from oracle.mixers import dynamic_filter, routing, star_relu
 
 from mmfft.errors import ConfigError
 from mmfft.layers import (
@@ -18,17 +20,6 @@ from mmfft.layers import (
 GRIDS = [(6, 8), (5, 7), (1, 1), (3, 2)]
 
 
-def star_relu(x, act):
-    return act.scale * x.clamp(min=0) ** 2 + act.bias
-
-
-def fft_filter(x, kernel):
-    spectrum = torch.fft.rfft2(x, dim=(1, 2), norm='ortho')
-    return torch.fft.irfft2(
-        spectrum * kernel, s=x.shape[1:3], dim=(1, 2), norm='ortho'
-    )
-
-
 def randomized(mixer):
     torch.manual_seed(0)
     for parameter in mixer.parameters():
@@ -41,7 +32,7 @@ def test_global_filter(grid):
     mixer = randomized(GlobalFilter(4, grid))
     x = torch.randn(2, *grid, 4, dtype=torch.float64)
     kernel = torch.view_as_complex(mixer.filter.weight)
-    torch.testing.assert_close(mixer(x), fft_filter(x, kernel))
+    torch.testing.assert_close(mixer(x), filtered(x, kernel))
 
 
 @pytest.mark.parametrize('grid', GRIDS)
@@ -50,7 +41,7 @@ def test_expanded_global_filter(grid):
     x = torch.randn(2, *grid, 4, dtype=torch.float64)
     hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
     kernel = torch.view_as_complex(mixer.filter.weight)
-    expected = fft_filter(hidden, kernel) @ mixer.pwconv2.weight.T
+    expected = filtered(hidden, kernel) @ mixer.pwconv2.weight.T
     torch.testing.assert_close(mixer(x), expected)
 
 
@@ -59,16 +50,11 @@ def test_expanded_global_filter(grid):
 def test_dynamic_filter(grid, num_filters):
     mixer = randomized(DynamicFilter(8, grid, num_filters=num_filters))
     x = torch.randn(2, *grid, 8, dtype=torch.float64)
-    mlp = mixer.reweight
-    routing = star_relu(x.mean((1, 2)) @ mlp.fc1.weight.T, mlp.act)
-    routing = (routing @ mlp.fc2.weight.T).reshape(2, num_filters, 16)
-    routing = routing.softmax(1)
-    torch.testing.assert_close(mixer.routing(x), routing)
+    weights = routing(mixer, x, num_filters)
+    assert weights.shape == (2, num_filters, 16)
+    torch.testing.assert_close(mixer.routing(x), weights)
     basis = torch.view_as_complex(mixer.basis.weight)
-    kernel = torch.einsum('bnc,hwn->bhwc', routing.to(torch.complex128), basis)
-    hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
-    expected = fft_filter(hidden, kernel) @ mixer.pwconv2.weight.T
-    torch.testing.assert_close(mixer(x), expected)
+    torch.testing.assert_close(mixer(x), dynamic_filter(mixer, x, basis))
 
 
 def test_dynamic_filters_differ_between_images():

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from oracle.filters import filtered_without_fft, mixture
 
 from mmfft.ops import (
     PATHS,
@@ -17,36 +18,6 @@ from mmfft.ops import (
 
 sizes = st.integers(1, 9)
 every_path = pytest.mark.parametrize('path', PATHS)
-
-
-def dft_matrix(n):
-    k = torch.arange(n, dtype=torch.float64)
-    return torch.exp(-2j * torch.pi * k[:, None] * k / n)
-
-
-def plain_filter(x, kernel):
-    """The papers' formula in float64, written without an FFT.
-
-    ``kernel`` is a half spectrum ``(B or 1, H, W // 2 + 1, C)``; it is
-    completed to the whole one by conjugate symmetry, its self-conjugate
-    columns by their Hermitian part.
-    """
-    h, w = x.shape[1:3]
-    rows, columns = torch.arange(h), torch.arange(w)
-    whole = x.new_zeros(kernel.shape[0], h, w, x.shape[3]).to(kernel.dtype)
-    half = kernel.shape[2]
-    whole[:, :, :half] = kernel
-    mirror = whole[:, (-rows) % h][:, :, (-columns) % w].conj()
-    whole[:, :, half:] = mirror[:, :, half:]
-    for column in {0, w // 2} if w % 2 == 0 else {0}:
-        whole[:, :, column] = (whole[:, :, column] + mirror[:, :, column]) / 2
-    fh, fw = dft_matrix(h), dft_matrix(w)
-    spectrum = torch.einsum('ij,bjkc,kl->bilc', fh, x.to(fh.dtype), fw)
-    out = torch.einsum(
-        'ij,bjkc,kl->bilc', fh.conj(), spectrum * whole, fw.conj()
-    ) / (h * w)
-    assert out.imag.abs().max() < 1e-9
-    return out.real
 
 
 def random_filter(grid, channels, generator, dtype=torch.float64):
@@ -66,7 +37,7 @@ def test_static_filter_is_the_papers_formula(path, h, w, b, c):
     g = torch.Generator().manual_seed(h * 10 + w)
     x = torch.randn(b, h, w, c, generator=g, dtype=torch.float64)
     weight = random_filter((h, w), c, g)
-    expected = plain_filter(x, torch.view_as_complex(weight)[None])
+    expected = filtered_without_fft(x, torch.view_as_complex(weight))
     with use_path(path):
         torch.testing.assert_close(spectral_filter(x, weight), expected)
 
@@ -80,14 +51,10 @@ def test_dynamic_filter_is_the_papers_formula(path, h, w, b, n):
     x = torch.randn(b, h, w, c, generator=g, dtype=torch.float64)
     basis = random_filter((h, w), n, g)
     routing = torch.rand(b, n, c, generator=g, dtype=torch.float64)
-    kernel = torch.einsum(
-        'bnc,hwn->bhwc',
-        routing.to(torch.complex128),
-        torch.view_as_complex(basis),
-    )
+    kernel = mixture(routing, torch.view_as_complex(basis))
     with use_path(path):
         y = dynamic_spectral_filter(x, routing, basis)
-    torch.testing.assert_close(y, plain_filter(x, kernel))
+    torch.testing.assert_close(y, filtered_without_fft(x, kernel))
 
 
 @every_path

@@ -7,6 +7,7 @@ function has by its values, and go through the same transform.
 
 import pytest
 import torch
+from oracle.filters import as_complex, mixture, whole
 from torch.autograd import forward_ad
 
 from mmfft.ops import (
@@ -23,18 +24,6 @@ from mmfft.ops import (
 GRIDS = [(4, 6), (5, 7), (1, 1), (3, 2)]
 
 
-def whole(half, width):
-    """The spectrum ``(..., H, W, C)`` that a half one stands for."""
-    rows, columns = torch.arange(half.shape[-3]), torch.arange(width)
-    mirrored = -columns % width
-    index = torch.minimum(columns, mirrored)
-    here = half[..., index, :]
-    there = half[..., -rows % len(rows), :, :][..., index, :].conj()
-    # The first columns are here, the last ones there, and two are both.
-    share = ((mirrored - columns).sign()[:, None] + 1) / 2
-    return share * here + (1 - share) * there
-
-
 def plain_inverse(spectrum):
     return torch.fft.ifft2(spectrum, dim=(1, 2), norm='ortho').real
 
@@ -45,13 +34,11 @@ def plain_filter(x, kernel):
 
 
 def plain_static(x, filter):
-    return plain_filter(x, torch.complex(*filter.unbind(-1)))
+    return plain_filter(x, as_complex(filter))
 
 
 def plain_dynamic(x, routing, basis):
-    basis = torch.complex(*basis.unbind(-1))
-    kernel = torch.einsum('bnc,hwn->bhwc', routing.to(basis.dtype), basis)
-    return plain_filter(x, kernel)
+    return plain_filter(x, mixture(routing, as_complex(basis)))
 
 
 def spectra(x):

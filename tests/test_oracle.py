@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from oracle import models
 from published_records import (
     RECORDS,
     classifier,
@@ -10,7 +11,6 @@ from published_records import (
     recorded_input,
 )
 
-from benchmarks import reference
 from mmfft.checkpoints import convert_published
 
 JUDGED = [
@@ -28,7 +28,7 @@ def test_logits_of_the_published_code(record):
     model.load_state_dict(
         convert_published(published_state_dict(record['arch']))
     )
-    plain = reference.build(record['arch'], 224)
+    plain = models.build(record['arch'], 224)
     plain.load_state_dict(model.backbone.state_dict())
     with torch.no_grad():
         features = model.neck((plain(recorded_input(record)),))

@@ -7,7 +7,7 @@ papers as separate operations, written as the released code computes it
 variance, StarReLU by its formula). Parameters have the names of
 ``mmfft.backbones``, so that a state dict of ours loads as it is:
 
-    plain = reference.build('dfformer_s18', img_size=224)
+    plain = build('dfformer_s18', img_size=224)
     plain.load_state_dict(ours.state_dict())
 
 Papers: DFFormer and CDFFormer https://arxiv.org/abs/2303.03932, the skeleton
@@ -19,6 +19,8 @@ from collections import OrderedDict
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from oracle.filters import filtered, mixture
 
 ARCHS = {
     's18': ([64, 128, 320, 512], [3, 3, 9, 3]),
@@ -33,26 +35,15 @@ ARCHS = {
 
 def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
     """GFNet: ``(B, H, W, C)`` times a half spectrum ``(H, Wf, C, 2)``."""
-    x, size = x.float(), x.shape[1:3]
-    spectrum = torch.fft.rfft2(x, dim=(1, 2), norm='ortho')
-    spectrum = spectrum * torch.view_as_complex(filter.float())
-    return torch.fft.irfft2(spectrum, s=size, dim=(1, 2), norm='ortho')
+    return filtered(x.float(), torch.view_as_complex(filter.float()))
 
 
 def dynamic_spectral_filter(
     x: Tensor, routing: Tensor, basis: Tensor
 ) -> Tensor:
     """DFFormer: routing ``(B, N, C)``, basis ``(H, Wf, N, 2)``."""
-    x, size = x.float(), x.shape[1:3]
-    spectrum = torch.fft.rfft2(x, dim=(1, 2), norm='ortho')
-    kernel = torch.einsum(
-        'bnc,hwn->bhwc',
-        routing.to(torch.complex64),
-        torch.view_as_complex(basis.float()),
-    )
-    return torch.fft.irfft2(
-        spectrum * kernel, s=size, dim=(1, 2), norm='ortho'
-    )
+    kernel = mixture(routing, torch.view_as_complex(basis.float()))
+    return filtered(x.float(), kernel)
 
 
 class Norm(nn.Module):
