@@ -2,8 +2,6 @@
 # https://github.com/raoyongming/GFNet: bicubic crops, no erasing.
 _base_ = './imagenet_224_dfformer.py'
 
-bgr_mean = _base_.data_preprocessor.mean[::-1]
-
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -11,31 +9,12 @@ train_pipeline = [
         scale=224,
         backend='pillow',
         interpolation='bicubic'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    # timm's rand-m9-mstd0.5-inc1.
-    dict(
-        type='RandAugment',
-        policies='timm_increasing',
-        num_policies=2,
-        total_level=10,
-        magnitude_level=9,
-        magnitude_std=0.5,
-        hparams=dict(
-            pad_val=[round(x) for x in bgr_mean],
-            interpolation='bicubic')),
+    # RandomFlip and RandAugment.
+    *_base_.train_pipeline[2:4],
     dict(type='PackInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='ResizeEdge',
-        scale=256,
-        edge='short',
-        backend='pillow',
-        interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=224),
-    dict(type='PackInputs'),
-]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].scale = 256
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
