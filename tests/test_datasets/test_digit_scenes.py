@@ -12,9 +12,9 @@ from mmfft.datasets import (
     CLASSES,
     DigitScenesConfig,
     content_hash,
-    digit_scenes,
     make_digit_scenes,
 )
+from mmfft.datasets.digit_scenes import Source, paint, write
 
 for package in ('rich', 'skimage', 'sklearn'):
     pytest.importorskip(package)
@@ -60,7 +60,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def source():
-    return digit_scenes.Source.load()
+    return Source.load()
 
 
 @pytest.fixture(scope='module')
@@ -211,9 +211,9 @@ def test_boxes_masks_and_label_images_agree(made, cocos):
 def test_the_masks_cover_the_digits(source):
     """What painting changed in the picture is what the masks say."""
     for index in range(12):
-        canvas = digit_scenes.Canvas(np.full((192, 256, 3), 90, np.float32))
+        canvas = paint.Canvas(np.full((192, 256, 3), 90, np.float32))
         rng = np.random.default_rng(index)
-        alpha = digit_scenes.draw_glyph(rng, source.glyphs[index], 50)
+        alpha = paint.draw_glyph(rng, source.glyphs[index], 50)
         assert canvas.paint(rng, alpha, 100, 100)
         changed = np.abs(canvas.image - 90).sum(axis=2) > 0
         mask = canvas.owner > 0
@@ -236,8 +236,8 @@ def test_scenes_vary(made, cocos):
             near = ndimage.binary_dilation(mask)
             touching += any((near & other).any() for _, other in anns[:i])
         assert labels.max() <= 10
-    assert set(per_scene) == set(range(digit_scenes.MAX_DIGITS + 1))
-    low, high = digit_scenes.DIGIT_SIZES
+    assert set(per_scene) == set(range(paint.MAX_DIGITS + 1))
+    low, high = paint.DIGIT_SIZES
     assert min(heights) < low + 4 and high - 8 < max(heights) < 1.35 * high
     assert 0.02 * len(heights) < at_border < 0.3 * len(heights)
     assert touching > 0
@@ -253,14 +253,14 @@ def test_digits_stay_recognisable(source):
     cut = 0
     for index in range(40):
         rng = np.random.default_rng(index)
-        canvas = digit_scenes.Canvas(np.full((96, 96, 3), 128, np.float32))
+        canvas = paint.Canvas(np.full((96, 96, 3), 128, np.float32))
         for digit in rng.integers(0, 1797, 60):
-            alpha = digit_scenes.draw_glyph(rng, source.glyphs[digit], 30)
+            alpha = paint.draw_glyph(rng, source.glyphs[digit], 30)
             top, left = rng.integers(-30, config.scene_size[0], 2)
             canvas.paint(rng, alpha, top, left)
         seen = [canvas.visible(i) for i in range(len(canvas.areas))]
         assert len(seen) > 1
-        assert min(seen) >= digit_scenes.MIN_VISIBLE
+        assert min(seen) >= paint.MIN_VISIBLE
         cut += sum(share < 1 for share in seen)
     assert cut > 10
 
@@ -280,7 +280,7 @@ def test_digits_stand_out(made, cocos):
                 )
     assert len(contrasts) > 100
     assert min(contrasts) > 30
-    assert np.percentile(contrasts, 5) > digit_scenes.MIN_CONTRAST - 10
+    assert np.percentile(contrasts, 5) > paint.MIN_CONTRAST - 10
 
 
 def test_colour_keeps_its_distance():
@@ -290,13 +290,13 @@ def test_colour_keeps_its_distance():
         around = np.clip(rng.normal(mean, 15, (200, 3)), 0, 255)
         around = around.astype(np.float32)
         for _ in range(20):
-            colour = digit_scenes.pick_colour(rng, around)
+            colour = paint.pick_colour(rng, around)
             assert colour.min() >= 0 and colour.max() <= 255
             distance = abs(colour @ luma - (around @ luma).mean())
-            assert distance >= digit_scenes.MIN_CONTRAST - 0.01
+            assert distance >= paint.MIN_CONTRAST - 0.01
     # Black beside white: no luminance is away from both and their middle.
     mixed = np.repeat([[0.0] * 3, [255.0] * 3], 50, axis=0)
-    assert digit_scenes.pick_colour(rng, mixed.astype(np.float32)) is None
+    assert paint.pick_colour(rng, mixed.astype(np.float32)) is None
 
 
 def test_crops_show_one_digit_whole(made):
@@ -313,7 +313,7 @@ def test_crops_show_one_digit_whole(made):
 def test_glyphs_keep_their_size_and_way_up(source):
     for digit in range(0, 1797, 60):
         rng = np.random.default_rng(digit)
-        alpha = digit_scenes.draw_glyph(rng, source.glyphs[digit], 60)
+        alpha = paint.draw_glyph(rng, source.glyphs[digit], 60)
         assert 45 < max(alpha.shape) < 90
         assert alpha.min() >= 0 and alpha.max() == pytest.approx(1)
 
@@ -331,9 +331,9 @@ def test_workers_do_not_matter(tmp_path, monkeypatch):
         crop_size=24,
     )
     started = []
-    executor = digit_scenes.ProcessPoolExecutor
+    executor = write.ProcessPoolExecutor
     monkeypatch.setattr(
-        digit_scenes,
+        write,
         'ProcessPoolExecutor',
         lambda workers, **kwargs: (
             started.append(workers) or executor(workers, **kwargs)
@@ -348,10 +348,10 @@ def test_workers_do_not_matter(tmp_path, monkeypatch):
 
 def test_a_picture_does_not_depend_on_the_others(source):
     few = DigitScenesConfig(train_scenes=1)
-    first, _, _ = digit_scenes.make_scene(source, few, 'train', 7)
-    digit_scenes.make_scene(source, SMALL, 'val', 3)
-    again, _, _ = digit_scenes.make_scene(source, SMALL, 'train', 7)
-    other, _, _ = digit_scenes.make_scene(source, SMALL, 'train', 8)
+    first, _, _ = paint.make_scene(source, few, 'train', 7)
+    paint.make_scene(source, SMALL, 'val', 3)
+    again, _, _ = paint.make_scene(source, SMALL, 'train', 7)
+    other, _, _ = paint.make_scene(source, SMALL, 'train', 8)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -370,9 +370,7 @@ def test_the_seed_changes_the_pictures_not_the_split(tmp_path):
 def test_second_run_does_nothing(tmp_path, monkeypatch):
     first = make(tmp_path / 'a')
     before = (tmp_path / 'a').stat().st_ino
-    monkeypatch.setattr(
-        digit_scenes, '_build', lambda *_: pytest.fail('made again')
-    )
+    monkeypatch.setattr(write, '_build', lambda *_: pytest.fail('made again'))
     second = make(tmp_path / 'a')
     assert first['created'] and not second['created']
     assert first['sha256'] == second['sha256']
@@ -437,15 +435,15 @@ def test_an_empty_folder_and_a_link_are_filled(tmp_path):
 
 @pytest.mark.parametrize('error', (RuntimeError, KeyboardInterrupt))
 def test_a_failure_midway_leaves_nothing(tmp_path, monkeypatch, error):
-    paint, seen = digit_scenes.make_scene, []
+    seen = []
 
     def fail(source, config, split, index):
         seen.append(list(tmp_path.rglob('*.png')))
         if split == 'val':
             raise error('midway')
-        return paint(source, config, split, index)
+        return paint.make_scene(source, config, split, index)
 
-    monkeypatch.setattr(digit_scenes, 'make_scene', fail)
+    monkeypatch.setattr(write, 'make_scene', fail)
     with pytest.raises(error, match='midway'):
         make(tmp_path / 'a')
     assert seen[-1], 'it should have failed after some pictures'
@@ -481,15 +479,15 @@ def test_no_pictures_at_all(tmp_path):
 @pytest.mark.parametrize(
     ('name', 'value', 'right'),
     (
-        ('train_scenes', -1, 'at least 0'),
-        ('val_scenes', 1.5, 'integer'),
-        ('train_crops', True, 'integer'),
-        ('val_crops', '7', 'integer'),
-        ('crop_size', 15, 'at least 16'),
-        ('scene_size', (63, 256), 'at least 64'),
+        ('train_scenes', -1, 'whole number from 0 up'),
+        ('val_scenes', 1.5, 'whole number'),
+        ('train_crops', True, 'whole number'),
+        ('val_crops', '7', 'whole number'),
+        ('crop_size', 15, 'from 16 up'),
+        ('scene_size', (63, 256), 'from 64 up'),
         ('scene_size', 192, 'height, width'),
         ('scene_size', (192, 256, 3), 'height, width'),
-        ('seed', -3, 'at least 0'),
+        ('seed', -3, 'from 0 up'),
     ),
 )
 def test_bad_config(name, value, right):
@@ -501,7 +499,9 @@ def test_bad_config(name, value, right):
 
 @pytest.mark.parametrize('workers', (0, -2, 1.0))
 def test_bad_workers(tmp_path, workers):
-    with pytest.raises(ValueError, match=f'workers={workers}.*at least 1'):
+    with pytest.raises(
+        ValueError, match=f'workers must.*from 1 up, got {workers}'
+    ):
         make(tmp_path / 'a', workers=workers)
     assert not list(tmp_path.iterdir())
 
@@ -563,10 +563,10 @@ def test_tool_makes_and_keeps(tool, tmp_path, capsys):
 @pytest.mark.parametrize(
     ('args', 'said'),
     (
-        (('--crop-size', 8), 'crop_size=8'),
-        (('--scene-size', 20, 64), 'scene_size height=20'),
-        (('--val-crops', -4), 'val_crops=-4'),
-        (('--workers', 0), 'workers=0'),
+        (('--crop-size', 8), 'crop_size must be a whole number from 16 up'),
+        (('--scene-size', 20, 64), 'scene_size height must'),
+        (('--val-crops', -4), 'from 0 up, got -4'),
+        (('--workers', 0), 'workers must'),
     ),
 )
 def test_tool_bad_arguments(tool, tmp_path, capsys, args, said):

@@ -1,0 +1,369 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The pictures: backgrounds, digits, crops and scenes."""
+
+import colorsys
+import math
+
+import numpy as np
+
+from .config import SPLITS, DigitScenesConfig
+from .sources import Source
+
+DIGIT_SIZES = (36, 72)  # height of a digit in a scene, in pixels
+CROP_FILL = (0.7, 0.95)  # longer side of a digit / side of the crop
+MAX_DIGITS = 10
+MAX_ANGLE = 15.0  # degrees; a larger one would turn a 6 into a 9
+EMPTY_SCENES = 0.04
+MIN_VISIBLE = 0.6  # of a digit that the border or another digit cuts
+MIN_CONTRAST = 100.0  # luminance, of 255, between a digit and what is around
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def _rng(
+    config: DigitScenesConfig, kind: str, split: str, index: int
+) -> np.random.Generator:
+    """A generator of its own for each picture.
+
+    A picture then depends neither on the order nor on the process in which
+    the others were made.
+    """
+    kinds = ('crop', 'scene', 'order')
+    key = (config.seed, kinds.index(kind), SPLITS.index(split), index)
+    return np.random.default_rng(np.random.SeedSequence(key))
+
+
+def background(
+    rng: np.random.Generator, photo: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+    """A part of a photograph at a random place, scale, flip and colour.
+
+    Args:
+        rng (np.random.Generator): Decides all of that.
+        photo (np.ndarray): RGB image.
+        size (tuple[int, int]): Height and width of the part.
+
+    Returns:
+        np.ndarray: float32 RGB image of ``size`` in [0, 255].
+    """
+    from PIL import Image
+
+    height, width = size
+    fit = min(photo.shape[0] / height, photo.shape[1] / width)
+    high = min(fit, 3.0)
+    scale = rng.uniform(min(0.7, 0.7 * high), high)
+    top = rng.uniform(0, photo.shape[0] - height * scale)
+    left = rng.uniform(0, photo.shape[1] - width * scale)
+    box = (left, top, left + width * scale, top + height * scale)
+    part = Image.fromarray(photo).resize(
+        (width, height), Image.Resampling.BILINEAR, box
+    )
+    part = np.asarray(part, dtype=np.float32)
+    if rng.random() < 0.5:
+        part = part[:, ::-1]
+    # Less contrast leaves room for the digits; a tint gives the grey
+    # photographs colours too.
+    mean = part.mean()
+    centre = np.clip(mean + rng.uniform(-25, 25), 40, 215)
+    part = centre + rng.uniform(0.55, 0.9) * (part - mean)
+    tint = rng.uniform(0.84, 1.16, size=3).astype(np.float32)
+    return np.clip(part * tint, 0, 255).astype(np.float32)
+
+
+def draw_glyph(
+    rng: np.random.Generator, glyph: np.ndarray, height: float
+) -> np.ndarray:
+    """Draw one 8x8 digit smoothly, turned and slanted a little.
+
+    Args:
+        rng (np.random.Generator): Decides angle, slant and proportion.
+        glyph (np.ndarray): The digit, (8, 8) in [0, 1].
+        height (float): Height of the upright digit in pixels.
+
+    Returns:
+        np.ndarray: Opacity in [0, 1], cut to the digit's bounding box.
+    """
+    from scipy import ndimage
+
+    cell = height / 8
+    angle = math.radians(rng.uniform(-MAX_ANGLE, MAX_ANGLE))
+    turn = np.array(
+        [
+            [math.cos(angle), -math.sin(angle)],
+            [math.sin(angle), math.cos(angle)],
+        ]
+    )
+    shape = np.array(
+        [[1.0, 0.0], [rng.uniform(-0.1, 0.1), rng.uniform(0.9, 1.15)]]
+    )
+    # Pixel -> cell; the padding lets the spline fall to zero at the sides.
+    pad = 2
+    matrix = np.linalg.inv(turn @ shape) / cell
+    side = math.ceil(height * 1.7)
+    centre = np.full(2, (7 + 2 * pad) / 2)
+    offset = centre - matrix @ np.full(2, (side - 1) / 2)
+    cells = np.pad(glyph, pad).astype(np.float64)
+    # Sharpened, so that the small holes of a 6 or an 8 stay open.
+    cells += cells - ndimage.gaussian_filter(cells, 1)
+    value = ndimage.affine_transform(
+        cells,
+        matrix,
+        offset,
+        output_shape=(side, side),
+        order=3,
+    )
+    # The ramp around the threshold is about 1.5 pixels wide at any size.
+    ramp = max(1.1 / cell, 0.1)
+    alpha = np.clip((value - 0.5) / ramp + 0.5, 0, 1)
+    alpha = alpha * alpha * (3 - 2 * alpha)
+    (seen,) = ndimage.find_objects((alpha > 0.5).astype(int))
+    return alpha[seen]
+
+
+def pick_colour(
+    rng: np.random.Generator, around: np.ndarray
+) -> np.ndarray | None:
+    """A random colour that stands out from nearly all pixels around.
+
+    Args:
+        rng (np.random.Generator): Decides hue, saturation and luminance.
+        around (np.ndarray): Pixels (N, 3) that the digit will cover or
+            touch.
+
+    Returns:
+        np.ndarray | None: RGB in [0, 255], its luminance ``MIN_CONTRAST``
+        away from the mean and from the 10th and 90th percentile of those
+        pixels; None where no luminance is.
+    """
+    luma = around @ _LUMA
+    low, high = np.percentile(luma, (10, 90))
+    dark = max(min(low, luma.mean()) - MIN_CONTRAST, 0)
+    light = max(255 - max(high, luma.mean()) - MIN_CONTRAST, 0)
+    if dark + light < 8:
+        return None
+    target = rng.uniform(0, dark + light)
+    if target > dark:
+        target = 255 - (target - dark)
+    colour = 255 * np.array(
+        colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 1), 1)
+    )
+    # Towards black or white until the luminance is the one wanted.
+    own = colour @ _LUMA
+    if target <= own:
+        return colour * (target / own)
+    return colour + (255 - colour) * ((target - own) / (255 - own))
+
+
+class Canvas:
+    """A picture, and which of the digits painted on it owns each pixel.
+
+    Args:
+        image (np.ndarray): float32 RGB background.
+    """
+
+    def __init__(self, image: np.ndarray) -> None:
+        self.image = image
+        self.owner = np.zeros(image.shape[:2], dtype=np.uint8)
+        self.areas: list[int] = []  # of the whole digits, uncut
+
+    def visible(self, index: int) -> float:
+        """The visible share of a digit, counted from 0."""
+        return (self.owner == index + 1).sum() / self.areas[index]
+
+    def paint(
+        self,
+        rng: np.random.Generator,
+        alpha: np.ndarray,
+        top: int,
+        left: int,
+        visible: tuple[float, float] = (MIN_VISIBLE, 1.0),
+    ) -> bool:
+        """Paint a digit over the others, where it stays legible.
+
+        Args:
+            rng (np.random.Generator): Decides the colour.
+            alpha (np.ndarray): Opacity of the digit.
+            top (int): First row; may be outside.
+            left (int): First column; may be outside.
+            visible (tuple[float, float]): What share of the digit the
+                border may leave.
+
+        Returns:
+            bool: False, and nothing painted, where too little or too much
+            of it would be seen, where it would hide too much of another
+            digit, or where no colour stands out.
+        """
+        height, width = self.owner.shape
+        y0, y1 = max(top, 0), min(top + alpha.shape[0], height)
+        x0, x1 = max(left, 0), min(left + alpha.shape[1], width)
+        if y0 >= y1 or x0 >= x1:
+            return False
+        area = int((alpha > 0.5).sum())
+        alpha = alpha[y0 - top : y1 - top, x0 - left : x1 - left]
+        mask = alpha > 0.5
+        if not visible[0] * area <= mask.sum() <= visible[1] * area:
+            return False
+
+        owner = self.owner[y0:y1, x0:x1]
+        # Touching is fine, crossing is not: little of the new one may lie
+        # on others, and enough of each other one must stay.
+        hidden = np.bincount(owner[mask], minlength=len(self.areas) + 1)[1:]
+        if hidden.sum() > 0.1 * mask.sum():
+            return False
+        if any(
+            self.visible(i) - hidden[i] / self.areas[i] < MIN_VISIBLE
+            for i in np.flatnonzero(hidden)
+        ):
+            return False
+
+        # The contrast counts in the digit's box with a margin around it.
+        margin = 3
+        patch = self.image[
+            max(y0 - margin, 0) : y1 + margin,
+            max(x0 - margin, 0) : x1 + margin,
+        ]
+        colour = pick_colour(rng, patch.reshape(-1, 3))
+        if colour is None:
+            return False
+
+        # A slight shade over the digit, as light would give it.
+        angle = rng.uniform(0, 2 * math.pi)
+        rows, cols = np.mgrid[
+            -1 : 1 : mask.shape[0] * 1j, -1 : 1 : mask.shape[1] * 1j
+        ]
+        shade = 6 * (math.cos(angle) * rows + math.sin(angle) * cols)
+        ink = np.clip(colour + shade[..., None], 0, 255)
+        region = self.image[y0:y1, x0:x1]
+        region += (alpha[..., None] * (ink - region)).astype(np.float32)
+        owner[mask] = len(self.areas) + 1
+        self.areas.append(area)
+        return True
+
+    def box(self, index: int) -> list[int]:
+        """The box of what is seen of a digit, counted from 0.
+
+        Args:
+            index (int): Place of the digit among those painted.
+
+        Returns:
+            list[int]: Left, top, width and height, as COCO writes them.
+        """
+        from scipy import ndimage
+
+        rows, cols = ndimage.find_objects(self.owner)[index]
+        return [
+            cols.start,
+            rows.start,
+            cols.stop - cols.start,
+            rows.stop - rows.start,
+        ]
+
+    def pixels(self) -> np.ndarray:
+        """The picture as uint8."""
+        return np.clip(np.rint(self.image), 0, 255).astype(np.uint8)
+
+
+def make_crop(
+    source: Source, config: DigitScenesConfig, split: str, index: int
+) -> tuple[np.ndarray, dict]:
+    """Paint a crop: one digit, sometimes with a part of another beside it.
+
+    Args:
+        source (Source): Digits and photographs.
+        config (DigitScenesConfig): Size and seed.
+        split (str): 'train' or 'val'.
+        index (int): Which crop of the split.
+
+    Returns:
+        tuple[np.ndarray, dict]: RGB image; label, digit, photo and box.
+    """
+    size = config.crop_size
+    digits = source.digits[split]
+    # Round after round through all digits, each round in another order.
+    turn, place = divmod(index, len(digits))
+    digit = _rng(config, 'order', split, turn).permutation(digits)[place]
+    rng = _rng(config, 'crop', split, index)
+    while True:
+        photo = rng.choice(sorted(source.photos[split]))
+        canvas = Canvas(
+            background(rng, source.photos[split][photo], (size, size))
+        )
+        if rng.random() < 0.1:
+            _paint_distractor(rng, canvas, source.glyphs[rng.choice(digits)])
+        wanted = size * rng.uniform(*CROP_FILL)
+        alpha = draw_glyph(rng, source.glyphs[digit], wanted)
+        # Turning makes a digit longer: once more at the length wanted.
+        longer = max(alpha.shape)
+        if longer > CROP_FILL[1] * size:
+            continue
+        top = rng.integers(0, size - alpha.shape[0] + 1)
+        left = rng.integers(0, size - alpha.shape[1] + 1)
+        if canvas.paint(rng, alpha, top, left, visible=(1.0, 1.0)):
+            break
+    return canvas.pixels(), dict(
+        label=int(source.labels[digit]),
+        digit_index=int(digit),
+        photo=str(photo),
+        bbox=canvas.box(len(canvas.areas) - 1),
+    )
+
+
+def _paint_distractor(
+    rng: np.random.Generator, canvas: Canvas, glyph: np.ndarray
+) -> None:
+    """Let a part of another digit look in at one side of a crop."""
+    size = canvas.owner.shape[0]
+    alpha = draw_glyph(rng, glyph, size * rng.uniform(0.4, 0.7))
+    height, width = alpha.shape
+    along = rng.uniform(0, 1)
+    beyond = rng.uniform(0.55, 0.85)  # share of its box outside the crop
+    top, left = [
+        (-beyond * height, along * size - width / 2),
+        (size - (1 - beyond) * height, along * size - width / 2),
+        (along * size - height / 2, -beyond * width),
+        (along * size - height / 2, size - (1 - beyond) * width),
+    ][rng.integers(4)]
+    canvas.paint(rng, alpha, round(top), round(left), visible=(0.05, 0.4))
+
+
+def make_scene(
+    source: Source, config: DigitScenesConfig, split: str, index: int
+) -> tuple[np.ndarray, np.ndarray, dict]:
+    """Paint a scene: up to ``MAX_DIGITS`` of many sizes, or none.
+
+    Args:
+        source (Source): Digits and photographs.
+        config (DigitScenesConfig): Size and seed.
+        split (str): 'train' or 'val'.
+        index (int): Which scene of the split.
+
+    Returns:
+        tuple[np.ndarray, np.ndarray, dict]: RGB image; for each pixel 0 or
+        1 + the place of the digit that owns it; photo and digits.
+    """
+    rng = _rng(config, 'scene', split, index)
+    height, width = config.scene_size
+    high = min(DIGIT_SIZES[1], 0.7 * min(height, width))
+    photo = rng.choice(sorted(source.photos[split]))
+    canvas = Canvas(
+        background(rng, source.photos[split][photo], (height, width))
+    )
+    count = (
+        0 if rng.random() < EMPTY_SCENES else rng.integers(1, MAX_DIGITS + 1)
+    )
+    digits: list[int] = []
+    for _ in range(60 * count):
+        if len(digits) == count:
+            break
+        digit = rng.choice(source.digits[split])
+        # As many digits of 36 to 51 pixels as of 51 to 72.
+        wanted = math.exp(
+            rng.uniform(math.log(DIGIT_SIZES[0]), math.log(high))
+        )
+        alpha = draw_glyph(rng, source.glyphs[digit], wanted)
+        spill = 0.3 if rng.random() < 0.3 else 0.0
+        over_y, over_x = (int(spill * side) for side in alpha.shape)
+        top = rng.integers(-over_y, height - alpha.shape[0] + over_y + 1)
+        left = rng.integers(-over_x, width - alpha.shape[1] + over_x + 1)
+        if canvas.paint(rng, alpha, top, left):
+            digits.append(int(digit))
+    return canvas.pixels(), canvas.owner, dict(photo=str(photo), digits=digits)
