@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Print what this environment consists of, as a bug report needs it."""
+"""Print a description of this environment, for bug reports."""
 
 import argparse
 import importlib

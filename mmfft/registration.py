@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What ``import mmfft`` does where mmengine is installed.
+"""What ``import mmfft`` does if mmengine is installed.
 
-It adds what has our names and changes nothing that works without it.
+It adds things under our own names and changes nothing that works without it.
 """
 
 

@@ -1,4 +1,4 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Costs of models, and the studies of the papers."""
+"""Costs of models, and the studies from the papers."""
 
 from ..openmmlab import required

@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The embedded data set, and samples that cannot be used.
+"""The embedded data set, checks of data, and samples that cannot be used.
 
-Importing this package stays light: what the generator needs (scikit-image,
-scikit-learn, scipy, pycocotools) is imported when a data set is made.
+Importing this package is cheap: what the generator needs (scikit-image,
+scikit-learn, scipy, pycocotools) is imported only when a data set is made.
 """
 
 from .digit_scenes import (

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Trained models out of PyTorch."""
+"""Export of trained models from PyTorch to other runtimes."""
 
 from ..openmmlab import required
 from .networks import Classifier, Detector, Network, Segmentor, load_network

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""From a config and a command line to a run."""
+"""Runs from configs and command lines, with their hooks and optimizers."""
 
 from ..openmmlab import required
 from .cli import command_line, config_parser, run_parser

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Metrics; those of a toolbox are there where the toolbox is."""
+"""Metrics, each available if the toolbox that it extends is installed."""
 
 from importlib.util import find_spec
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Heads; those of a toolbox are there where the toolbox is."""
+"""Heads, each available if the toolbox that it extends is installed."""
 
 from importlib.util import find_spec
 

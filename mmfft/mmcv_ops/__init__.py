@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The operators of mmcv: compiled ones, or the light ones of torchvision.
+"""The operators of mmcv: compiled ones, or light ones from torchvision.
 
 mmdet, and the original mmseg, import ``mmcv.ops``, which asks for a compiled
 module ``mmcv._ext``. Where mmcv was installed without a compiler there is

@@ -1,2 +1,2 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What joins mmfft to mmengine and the toolboxes, of either line."""
+"""Integration with mmengine and the toolboxes, in both lines of OpenMMLab."""

@@ -1,4 +1,4 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Filters read and drawn, and class activation maps."""
+"""Pictures of filters, and class activation maps."""
 
 from ..openmmlab import required
