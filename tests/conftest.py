@@ -6,7 +6,9 @@ import runpy
 import subprocess
 import sys
 import threading
+import weakref
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,57 @@ ROOT = Path(__file__).resolve().parents[1]
 # For benchmarks/. At the end, so that a wheel of mmfft that is installed is
 # tested rather than the checkout.
 sys.path.append(str(ROOT))
+
+
+@pytest.fixture(scope='session', autouse=True)
+def ask_once():
+    """Keep what mmengine asks the machine, and yapf, anew for each Runner.
+
+    The versions of compilers take 2 s, the text of a detector's config 0.4 s
+    each of the four times.
+    """
+    if find_spec('mmengine') is None:  # as for the tests of the core
+        yield
+        return
+    from mmengine.runner import runner
+    from yapf.yapflib import yapf_api
+
+    format_code, formatted = yapf_api.FormatCode, {}
+
+    def format_once(text, **options):
+        if text not in formatted:
+            formatted[text] = format_code(text, **options)
+        return formatted[text]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yapf_api, 'FormatCode', format_once)
+        patch.setattr(
+            runner, 'collect_env', functools.cache(runner.collect_env)
+        )
+        yield
+
+
+@pytest.fixture(autouse=True)
+def stop_workers(monkeypatch):
+    """End the workers of loaders that a test leaves.
+
+    Where garbage collection comes upon them, in a cycle with their Runner, it
+    waits 5 s for each.
+    """
+    from torch.utils.data import dataloader
+
+    iterators = weakref.WeakSet()
+    cls = dataloader._MultiProcessingDataLoaderIter
+    init = cls.__init__
+
+    def init_and_note(self, loader):
+        init(self, loader)
+        iterators.add(self)
+
+    monkeypatch.setattr(cls, '__init__', init_and_note)
+    yield
+    for iterator in iterators:
+        iterator._shutdown_workers()
 
 
 @pytest.fixture(scope='session')
