@@ -30,7 +30,11 @@ train_dataloader = dict(
     num_workers=0, persistent_workers=False, batch_size=2,
     dataset=dict(
         data_root={root!r}, ann_file='as_coco.json',
-        data_prefix=dict(img='images/validation/')))
+        data_prefix=dict(img='images/validation/'),
+        pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+            dict(type='PackDetInputs')]))
 """,
     mmpretrain="""
 train_cfg = dict(max_epochs=1)
@@ -108,7 +112,9 @@ def write_as_coco(scenes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
-def test_a_config_of_the_readme_trains(name, tmp_path, digit_scenes, run_tool):
+def test_a_config_of_the_readme_trains(
+    name, tmp_path, digit_scenes, call_tool
+):
     text = CONFIGS[name]
     toolbox = toolbox_of(text)
     (tmp_path / name).write_text(text)
@@ -120,7 +126,7 @@ def test_a_config_of_the_readme_trains(name, tmp_path, digit_scenes, run_tool):
     (tmp_path / 'small.py').write_text(
         f'_base_ = {name!r}\n' + SMALL[toolbox].format(root=str(root))
     )
-    run_tool('train.py', 'small.py', '--no-validate', cwd=tmp_path)
+    call_tool('train.py', 'small.py', '--no-validate', cwd=tmp_path)
     assert (tmp_path / 'work_dirs' / 'small' / 'last_checkpoint').is_file()
 
 

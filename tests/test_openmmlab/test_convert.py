@@ -45,16 +45,17 @@ def test_every_variant_is_recognized(arch):
         assert found.reweight_ratio == expected.reweight_ratio
 
 
-def test_the_command_writes_a_strict_checkpoint(run_tool, tmp_path):
+def test_the_command_writes_a_strict_checkpoint(call_tool, tmp_path, capsys):
     weights = published_state_dict('cdfformer_s18')
     source, target = tmp_path / 'in.pth', tmp_path / 'new' / 'out.pth'
     torch.save(dict(model=weights), source)
-    printed = run_tool(
+    call_tool(
         'model_converters/published_to_mmfft.py',
         source,
         target,
         cwd=tmp_path,
-    ).stdout
+    )
+    printed = capsys.readouterr().out
     assert "'type': 'mmfft.CDFFormer', 'arch': 's18'" in ' '.join(
         printed.split()
     )

@@ -34,20 +34,21 @@ def pretrained(tmp_path_factory, digit_scenes, run_tool):
 
 
 @pytest.fixture
-def in_a_work_dir(tmp_path, run_tool, call_tool, capsys):
+def in_a_work_dir(tmp_path, call_tool, capsys):
     """Train, resume for longer, test; returns what training printed."""
 
     def run(config, options, lengths, out, tta_options=()):
         length, short, longer = lengths
         common = [config, '--work-dir', tmp_path, '--cfg-options', *options]
-        first = run_tool(
+        call_tool(
             'train.py',
             *common,
             f'train_cfg.{length}={short}',
             '--auto-scale-lr',
             cwd=tmp_path,
         )
-        assert 'LR is set based on batch size' in first.stdout
+        said = capsys.readouterr().out
+        assert 'LR is set based on batch size' in said
         state = tmp_path / 'last_checkpoint'
         before = torch.load(state.read_text(), weights_only=False)
         call_tool(
@@ -86,7 +87,7 @@ def in_a_work_dir(tmp_path, run_tool, call_tool, capsys):
             *tta_options,
             cwd=tmp_path,
         )
-        return first.stdout
+        return said
 
     return run
 
