@@ -1,14 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The config for fully sharded training, with two processes on a CPU."""
 
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
 from config_files import ROOT, build, load
+from forked_ranks import run_ranks
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
@@ -68,25 +66,13 @@ default_hooks = dict(logger=dict(interval=1))
 def test_two_processes_train(digit_scenes, tmp_path):
     config = tmp_path / 'small.py'
     config.write_text(SMALL.format(base=ROOT / CONFIG, data=digit_scenes))
-    command = [sys.executable, '-m', 'torch.distributed.run']
-    command += ['--standalone', '--nproc-per-node=2', ROOT / 'tools/train.py']
-    command += [config, '--launcher', 'pytorch', '--no-validate']
-    result = subprocess.run(
-        [*map(str, command), '--work-dir', str(tmp_path / 'out')],
-        cwd=tmp_path,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert result.returncode == 0, result.stdout[-4000:]
+    options = ['--no-validate', '--work-dir', 'out']
+    said = run_ranks('train.py', config, *options, cwd=tmp_path)
 
     # 32 crops, 4 for each of 2 processes.
-    assert re.search(r'\[1\]\[4/4\].* loss: \d', result.stdout)
+    assert re.search(r'\[1\]\[4/4\].* loss: \d', said)
     decays = dict(
-        re.findall(
-            r'paramwise_options -- (\S+):weight_decay=(\S+)', result.stdout
-        )
+        re.findall(r'paramwise_options -- (\S+):weight_decay=(\S+)', said)
     )
     free = {
         name.replace('_fsdp_wrapped_module.', '')
