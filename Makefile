@@ -96,10 +96,11 @@ lint: install ## Check style, likely bugs and what imports what
 	"$(VENV)/bin/lint-imports" --no-logo --no-cache
 	$(RUN) scripts/floors.py --check
 
-format: install ## Rewrite the code in the style that lint asks for
+format: install ## Rewrite the code in its style, and what is made from it
 	$(RUN) -m ruff check --fix-only .
 	$(RUN) -m ruff format .
 	$(RUN) scripts/floors.py
+	$(RUN) scripts/model_index.py
 
 lock: install ## Choose the newest versions anew for requirements/lock
 	for line in onedl upstream; do \

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# For benchmarks/. At the end, so that a wheel of mmfft that is installed is
+# For benchmarks/ and scripts/. At the end, so that a wheel of mmfft that is installed is
 # tested rather than the checkout.
 sys.path.append(str(ROOT))
 

@@ -2,6 +2,7 @@
 """The model index: complete, true to the configs, and known to mmpretrain."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from oracle.flops import classifier_flops
 
 from mmfft.analysis.flops import config_flops
 from mmfft.checkpoints import published_names
+from scripts import model_index
 
 FAMILIES = ('cdfformer', 'dfformer', 'gfnet')
 PUBLISHED = [
@@ -50,6 +52,10 @@ def test_every_config_and_every_published_checkpoint_is_in_it():
     assert sorted(weights) == sorted(f'mmfft://{n}' for n in published_names())
 
 
+def parameters_of(config):
+    return sum(p.numel() for p in build(config).parameters())
+
+
 def flops_of(config):
     cfg = load(config)
     if '-afno_' in config:
@@ -63,8 +69,7 @@ def test_entry(family, model):
     config = model['Config']
     assert config in CONFIGS
     assert config.startswith(f'configs/{family}/')
-    parameters = sum(p.numel() for p in build(config).parameters())
-    assert model['Metadata']['Parameters'] == parameters
+    assert model['Metadata']['Parameters'] == parameters_of(config)
     tasks = {result['Task'] for result in model['Results']}
     if tasks == {'Image Classification'}:
         flops = model['Metadata']['FLOPs']
@@ -124,7 +129,58 @@ def test_readme(family):
     counts = re.findall(r'\| ([\d.]+) \|[^\n]*?\]\(\./([^)]+\.py)\)', text)
     assert counts
     for count, name in counts:
-        parameters = sum(
-            p.numel() for p in build(f'configs/{family}/{name}').parameters()
-        )
+        parameters = parameters_of(f'configs/{family}/{name}')
         assert count == f'{parameters / 1e6:.2f}', name
+
+
+def test_written_by_the_script(tmp_path, monkeypatch):
+    """Generated again, nothing changes; whatever is edited is noticed."""
+    configs = tmp_path / 'configs'
+    shutil.copytree(ROOT / 'configs', configs)
+    shutil.copy(ROOT / 'model-index.yml', tmp_path)
+    monkeypatch.setattr(model_index, 'ROOT', tmp_path)
+
+    # Other tests have read and built most of them.
+    def shared(name, ours):
+        own = getattr(model_index, name)
+
+        def of(config):
+            path = config.relative_to(tmp_path).as_posix()
+            return ours(path) if path in CONFIGS else own(config)
+
+        monkeypatch.setattr(model_index, name, of)
+
+    shared('load', load)
+    shared('count_parameters', parameters_of)
+    model_index.main(['--check'])
+
+    def is_noticed_and_mended(file):
+        with pytest.raises(SystemExit, match=f'configs/{file}'):
+            model_index.main(['--check'])
+        model_index.main([])
+        model_index.main(['--check'])
+
+    for file, figure in [
+        ('cdfformer/metafile.yml', 'Parameters: 30193512'),
+        ('gfnet/metafile.yml', 'Top 1 Accuracy: 74.6'),
+        ('gfnet/README.md', '| 80.0 |'),
+        ('dfformer/README.md', '| 3.98 |'),
+    ]:
+        text = (ROOT / 'configs' / file).read_text()
+        assert figure in text
+        edited = figure.translate(str.maketrans('0123', '1234'))
+        (configs / file).write_text(text.replace(figure, edited))
+        is_noticed_and_mended(file)
+        assert (configs / file).read_text() == text
+
+    # A new config is described as its twin is.
+    metafile = configs / 'dfformer' / 'metafile.yml'
+    before = yaml.safe_load(metafile.read_text())['Models']
+    twin = configs / 'dfformer' / 'dfformer-s18-k2_8xb128_in1k.py'
+    shutil.copy(twin, twin.with_name('dfformer-s18-x_8xb128_in1k.py'))
+    is_noticed_and_mended('dfformer/metafile.yml')
+    after = yaml.safe_load(metafile.read_text())['Models']
+    (new,) = [model for model in after if model not in before]
+    assert new['Name'] == 'dfformer-s18-x_8xb128_in1k'
+    (own,) = [model for model in before if model['Name'] == twin.stem]
+    assert {**new, 'Name': own['Name'], 'Config': own['Config']} == own
