@@ -3,7 +3,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.dispatch import is_transformed
+from ..ops.dispatch import (
+    is_backward_differentiated,
+    is_batched_by_autograd,
+    is_eager,
+)
 from .torchscript import refuse_script
 
 
@@ -22,7 +26,7 @@ def _inner_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _StarReLUFunction(torch.autograd.Function):
-    """Keeps its input alone for the backward pass.
+    """Keeps only its input for the backward pass.
 
     Autograd on the plain formula would keep the rectified and the squared
     features and walk over memory more than twice as often. Here each pass
@@ -38,13 +42,12 @@ class _StarReLUFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         x, scale = ctx.saved_tensors
-        # Out of place where the gradient itself is differentiated or mapped,
-        # by torch.func or by autograd (is_grads_batched).
+        # In place only where nothing records or differentiates this pass, or
+        # batches it.
         keeps = (
-            torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or is_transformed()
-            or torch._C._functorch.is_legacy_batchedtensor(grad)
+            not is_eager()
+            or is_backward_differentiated()
+            or is_batched_by_autograd(grad)
         )
         times = Tensor.mul if keeps else Tensor.mul_
         product = times(F.relu(x), grad)
@@ -56,14 +59,10 @@ class _StarReLUFunction(torch.autograd.Function):
 @torch.fx.wrap
 def _star_relu(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     # A compiler fuses, and keeps what it finds cheapest.
-    if (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or is_transformed()
-    ):
-        y = scale * F.relu(x).square() + bias
-        return y.to(x.dtype)
-    return _StarReLUFunction.apply(x, scale, bias)
+    if is_eager():
+        return _StarReLUFunction.apply(x, scale, bias)
+    y = scale * F.relu(x).square() + bias
+    return y.to(x.dtype)
 
 
 class StarReLU(nn.Module):

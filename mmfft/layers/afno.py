@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..ops import irfft2, rfft2
-from ..ops.operators import without_autocast
+from ..ops.precision import without_autocast
 from .activations import StarReLU
 from .linear import Linear
 

@@ -4,11 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops import conv2d_to_channels_last
-from ..ops.dispatch import takes_plain_operators
-
-
-def _takes_registered_operator() -> bool:
-    return torch.compiler.is_dynamo_compiling() and not takes_plain_operators()
+from ..ops.dispatch import is_convolution_hidden
 
 
 def conv2d(
@@ -32,7 +28,7 @@ def conv2d(
     Returns:
         Tensor: Shape ``(B, H', W', C')``.
     """
-    if not _takes_registered_operator():
+    if not is_convolution_hidden():
         y = F.conv2d(x, weight, bias, stride, padding, groups=groups)
         return y.permute(0, 2, 3, 1)
     tensors = [x, weight, bias]
@@ -52,7 +48,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     Returns:
         Tensor: Shape ``(B, H', W', C')``.
     """
-    if not _takes_registered_operator():
+    if not is_convolution_hidden():
         return conv(x).permute(0, 2, 3, 1)
     return conv2d(
         x, conv.weight, conv.bias, conv.stride, conv.padding, conv.groups

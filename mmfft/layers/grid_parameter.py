@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.dispatch import is_transformed, takes_plain_operators
+from ..ops.dispatch import is_eager
 from ..ops.spectrum import Grid, is_static, same_grid
 from .torchscript import fix_traced_size, refuse_script
 
@@ -60,9 +60,8 @@ class GridParameter(nn.Module):
         """
         # Unpacked, as a size of torch.fx can be, which has no known length.
         rows, columns = grid
-        if torch.jit.is_tracing() and not takes_plain_operators():
-            rows = fix_traced_size('the height of a feature map', rows)
-            columns = fix_traced_size('the width of a feature map', columns)
+        rows = fix_traced_size('the height of a feature map', rows)
+        columns = fix_traced_size('the width of a feature map', columns)
         grid, weight = (rows, columns), self.weight
         if not is_static(grid):
             # A symbol of an exported graph: the size comes at run time.
@@ -71,9 +70,7 @@ class GridParameter(nn.Module):
             return weight
         if (
             torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
-            or torch.jit.is_tracing()
-            or is_transformed()
+            or not is_eager()
             # Made in inference mode, where nothing counts what is written.
             or weight.is_inference()
         ):

@@ -6,6 +6,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor, nn
 
+from ..ops.dispatch import takes_plain_operators
+
 
 def refuse_script(module: nn.Module) -> NoReturn:
     """What a class calls ``__prepare_scriptable__``: TorchScript asks it.
@@ -22,17 +24,18 @@ def refuse_script(module: nn.Module) -> NoReturn:
     )
 
 
-def fix_traced_size(name: str, size: int | Tensor) -> int:
-    """A size as a number, from which the traced graph takes no other one.
+def fix_traced_size(name: str, size: int | Tensor) -> int | Tensor:
+    """Make the graph of ``torch.jit.trace`` refuse every other size.
 
     Args:
-        name (str): Of the size, for the error that the graph raises.
-        size (int | Tensor): A tensor while ``torch.jit.trace`` runs.
+        name (str): What the size is, for the error that the graph raises.
+        size (int | Tensor): A tensor while ``torch.jit.trace`` runs. The
+            exporters that trace in the same way take it as it is.
 
     Returns:
-        int: Its value.
+        int | Tensor: A number, but for such an exporter.
     """
-    if not isinstance(size, Tensor):
+    if not isinstance(size, Tensor) or takes_plain_operators():
         return size
     _require_size(name, size, traced := int(size))
     return traced

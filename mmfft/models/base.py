@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, require_size, require_whole_number
 from ..layers import GridParameter
 from ..layers.torchscript import fix_traced_size, refuse_script
-from ..ops.dispatch import takes_plain_operators
+from ..ops.dispatch import is_recorded
 from ..ops.spectrum import Grid
 
 _LOGGER = logging.getLogger('mmfft')
@@ -233,11 +233,10 @@ class FourierBackbone(nn.Module):
 
 @torch.fx.wrap
 def _check_image(x: Tensor, channels: int, least: int) -> None:
-    # In other graphs the sizes are symbols, which stay free of conditions.
-    if torch.jit.is_tracing() and not takes_plain_operators():
+    if is_recorded():
+        # Other sizes are symbols, which stay free of conditions.
         for side, size in zip(('height', 'width'), x.shape[2:]):
             fix_traced_size(f'the {side} of the image', size)
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():
         return
     if not isinstance(x, Tensor) or not x.is_floating_point():
         what = x.dtype if isinstance(x, Tensor) else type(x).__name__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError, require_whole_number
 from ..layers import GlobalFilter, GridParameter, convolve, mlp
 from ..ops.bicubic import interpolate_bicubic
-from ..ops.operators import compute_dtype
+from ..ops.precision import compute_dtype
 from ..ops.spectrum import Grid
 from .base import FourierBackbone, drop_path_rates
 

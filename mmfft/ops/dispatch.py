@@ -1,54 +1,33 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Which of several equal ways an op is computed: chosen here alone."""
+"""Which of several equal ways an op is computed is decided here only.
 
-from collections.abc import Iterator
+The first half asks PyTorch who is running: nothing else in mmfft reads the
+state of its compilers, exporters, tracers and transforms. The second half is
+the table of the paths, and the choices made from it.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from . import fft, matmul
+from .composed import ComposedFilter, Transform
+from .precision import compute_dtype
 from .spectrum import Grid, guard_or_false
 
-PATHS = ('fft', 'matmul', 'export')  # on every machine
-_FORCEABLE = (*PATHS, 'triton', 'triton-whole')
 _forced: str | None = None
-# Points of a batch's maps from which on oneDNN was measured to be faster.
-_CONVOLVED_POINTS = 1024
-# PyTorch before 2.7 cannot tell, and exports by torch.onnx.export alone.
-_HAS_FAST_ONEDNN = (
-    torch.backends.mkldnn.is_available()
-    and torch.backends.cpu.get_cpu_capability() == 'AVX512'
-)
+# PyTorch before 2.7 cannot tell, and exports by torch.onnx.export only.
 _is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
 
 
-def chosen_path(grid: Grid, device: torch.device) -> str:
-    """How the transforms of a map are computed.
-
-    ``'fft'`` and ``'matmul'`` run inside of a registered operator.
-    ``'triton'`` is the FFT with a dynamic filter's product fused into one
-    kernel, and ``'triton-whole'`` a dynamic filter as one kernel up to 32x32
-    (beyond, and for float64, the FFT). Both wait for their measurement
-    (``benchmarks/op.py`` on a GPU): they are never chosen, only forced.
-    ``'export'`` are the same matrix products as plain operators, which any
-    runtime has and any transform knows: see :func:`takes_plain_operators`.
-
-    Matrix products are chosen on a CPU for small grids, where they were
-    measured to be faster (``benchmarks/op.py``). On other devices nothing was
-    measured yet and the FFT is taken.
-    """
-    if takes_plain_operators():
-        return 'export'
-    if _forced is not None:
-        return _forced
-    return 'matmul' if device.type == 'cpu' and sum(grid) <= 136 else 'fft'
-
-
 def takes_plain_operators() -> bool:
-    """Whether all shall be done by PyTorch's own operators.
+    """Whether everything is to be done by PyTorch's own operators.
 
-    So it is in a graph that is exported and under a transform, also where
+    True in a graph that is exported, and under a transform, also where
     another path is forced: a registered operator has no tangents, which
     PyTorch takes for zeros, and no rule for batches.
     """
@@ -62,9 +41,29 @@ def takes_plain_operators() -> bool:
     return exporting and not torch.compiler.is_dynamo_compiling()
 
 
+def is_eager() -> bool:
+    """Whether operators just run, neither recorded nor transformed."""
+    return not (is_recorded() or is_transformed())
+
+
+def is_recorded() -> bool:
+    """Whether a compiler, an exporter or a tracer makes a graph of this."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def is_transformed() -> bool:
     """Whether ``torch.func`` or forward-mode differentiation is at work."""
     return _is_in_torch_func() or forward_ad._current_level >= 0
+
+
+def is_backward_differentiated() -> bool:
+    """Whether a backward pass is differentiated or transformed itself."""
+    return torch.is_grad_enabled() or is_transformed()
+
+
+def is_batched_by_autograd(grad: Tensor) -> bool:
+    """Whether a gradient stands for many (``is_grads_batched=True``)."""
+    return torch._C._functorch.is_legacy_batchedtensor(grad)
 
 
 def _is_in_torch_func() -> bool:
@@ -76,17 +75,209 @@ def _is_in_torch_func() -> bool:
 _is_in_torch_func._dynamo_marked_constant = True
 
 
+class Filter(Protocol):
+    """A static filter, without ``routing``, and a dynamic one.
+
+    What :class:`.ComposedFilter` is, and a module with a kernel for the whole
+    of it, such as :mod:`.triton_whole`.
+    """
+
+    def forward(
+        self, x: Tensor, routing: Tensor | None, filter: Tensor
+    ) -> Tensor:
+        """Filtered map, of the shape and dtype of ``x``."""
+
+    def backward(
+        self,
+        grad: Tensor,
+        x: Tensor,
+        routing: Tensor | None,
+        filter: Tensor,
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Gradients of x, routing and filter."""
+
+
+class Case(NamedTuple):
+    """What a path is chosen by.
+
+    Attributes:
+        grid (tuple[int, int]): ``(H, W)`` of the map.
+        device (str): Type of the device, such as ``'cpu'``.
+        dtype (torch.dtype): What is computed in, float32 or float64.
+        is_dynamic (bool): Whether a dynamic filter is asked for; a static
+            filter and the transforms are not.
+    """
+
+    grid: Grid
+    device: str
+    dtype: torch.dtype
+    is_dynamic: bool
+
+
+class Row(NamedTuple):
+    """One path of the table.
+
+    Attributes:
+        path (str): Its name.
+        filter (Callable): Gives the filter; it imports what not every machine
+            has.
+        transform (Transform, optional): Transforms, for a path that has them.
+        fits (Callable): Whether a case can be computed; all by default.
+        pays (Callable): Whether it was measured to be the fastest there. By
+            default it was not measured, and is only taken where it is forced.
+    """
+
+    path: str
+    filter: Callable[[], Filter]
+    transform: Transform | None = None
+    fits: Callable[[Case], bool] = lambda case: True
+    pays: Callable[[Case], bool] = lambda case: False
+
+
+def _triton_product() -> Filter:
+    from . import triton_product
+
+    return ComposedFilter(triton_product)
+
+
+def _triton_whole() -> Filter:
+    from . import triton_whole
+
+    return triton_whole
+
+
+# Height plus width up to which matrix products were faster than the FFT on a
+# CPU: docs/costs.md, by benchmarks/op.py. Nothing was measured elsewhere yet.
+_LARGEST_MATMUL = 136
+# Side of the largest map that one kernel holds: for an H100, ptxas spills 2 to
+# 12 KiB a thread beyond (docs/costs.md).
+_LARGEST_WHOLE = 32
+# Points of a batch's maps from which a linear layer was faster by oneDNN:
+# docs/costs.md, by benchmarks/backbones.py.
+_CONVOLVED_POINTS = 1024
+
+# In the order of preference; the last one fits every case.
+_TABLE = (
+    Row(
+        'triton',
+        _triton_product,
+        fits=lambda case: case.is_dynamic and case.dtype == torch.float32,
+    ),
+    Row(
+        'triton-whole',
+        _triton_whole,
+        fits=lambda case: (
+            case.is_dynamic
+            and case.dtype == torch.float32
+            and max(case.grid) <= _LARGEST_WHOLE
+        ),
+    ),
+    Row(
+        'matmul',
+        lambda: ComposedFilter(matmul),
+        matmul,
+        pays=lambda case: (
+            case.device == 'cpu' and sum(case.grid) <= _LARGEST_MATMUL
+        ),
+    ),
+    Row('fft', lambda: ComposedFilter(fft), fft, pays=lambda case: True),
+)
+PATHS = ('fft', 'matmul', 'export')  # on every machine
+_FORCEABLE = (*PATHS, *(row.path for row in _TABLE if row.path not in PATHS))
+
+
+def _row(case: Case) -> Row:
+    """The path of a case, of those within registered operators."""
+    for row in _TABLE[:-1]:
+        is_wanted = row.pays(case) if _forced is None else row.path == _forced
+        if is_wanted and row.fits(case):
+            return row
+    return _TABLE[-1]
+
+
+def chosen_path(
+    grid: Grid,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    is_dynamic: bool = True,
+) -> str:
+    """How a filter on a map is computed.
+
+    ``'fft'`` and ``'matmul'`` run inside of a registered operator.
+    ``'triton'`` is the FFT with a dynamic filter's product fused into one
+    kernel, and ``'triton-whole'`` a dynamic filter as one kernel up to 32x32;
+    neither takes float64. Both wait for their measurement
+    (``benchmarks/op.py`` on a GPU): they are never chosen, only forced, and
+    what they do not take runs by the FFT. ``'export'`` is the same matrix
+    products as plain operators, which any runtime has and any transform
+    knows: see :func:`takes_plain_operators`.
+
+    Matrix products are chosen on a CPU for small grids, where they were
+    measured to be faster (``benchmarks/op.py``). On other devices nothing was
+    measured yet and the FFT is taken.
+
+    Args:
+        grid (tuple[int, int]): ``(H, W)`` of the map.
+        device (torch.device): Where it lies.
+        dtype (torch.dtype): What is computed in. Defaults to float32.
+        is_dynamic (bool): Whether the filter is dynamic. Defaults to True.
+
+    Returns:
+        str: Name of the path.
+    """
+    if takes_plain_operators():
+        return 'export'
+    return _row(Case(grid, device.type, dtype, is_dynamic)).path
+
+
+def filter_for(x: Tensor, is_dynamic: bool) -> Filter:
+    """What computes a filter on a map ``(B, H, W, C)``.
+
+    Args:
+        x (Tensor): The map.
+        is_dynamic (bool): Whether the filter is dynamic.
+
+    Returns:
+        Filter: That of the chosen path.
+    """
+    grid = (x.shape[1], x.shape[2])
+    case = Case(grid, x.device.type, compute_dtype(x), is_dynamic)
+    return _row(case).filter()
+
+
+def transform_for(x: Tensor, columns: int) -> Transform:
+    """What transforms maps, for the transforms themselves.
+
+    Args:
+        x (Tensor): A map ``(B, H, W, C)`` or a spectrum with its rows there.
+        columns (int): Width of the map.
+
+    Returns:
+        Transform: That of the chosen path, the FFT for a path without one.
+    """
+    grid = (x.shape[1], columns)
+    row = _row(Case(grid, x.device.type, compute_dtype(x), is_dynamic=False))
+    return row.transform or fft
+
+
+# Whether this processor has the instructions that oneDNN uses and MKL may not.
+_HAS_FAST_ONEDNN = (
+    torch.backends.mkldnn.is_available()
+    and torch.backends.cpu.get_cpu_capability() == 'AVX512'
+)
+
+
 def is_linear_convolved(x: Tensor) -> bool:
     """Whether a linear layer on ``(B, H, W, C)`` runs as a convolution.
 
     True on processors with AVX-512 for maps of 1,024 points and more in a
-    batch, in float32: measured on AMD alone, where it takes 0.7 to 0.95 times
+    batch, in float32: measured on AMD only, where it takes 0.7 to 0.95 times
     as long (``docs/costs.md``). Graphs that leave this machine hold plain
     linear layers, and so does everything while oneDNN is switched off
     (``torch.backends.mkldnn.flags(enabled=False)``) or under a transform.
 
     Args:
-        x (Tensor): What the layer is given.
+        x (Tensor): The input of the layer.
 
     Returns:
         bool: Whether it does.
@@ -107,6 +298,14 @@ def is_linear_convolved(x: Tensor) -> bool:
     return not guard_or_false(x.shape[:3].numel() < _CONVOLVED_POINTS)
 
 
+def is_convolution_hidden() -> bool:
+    """Whether a convolution is an operator that compilers do not look into.
+
+    See :mod:`.convolution` for why.
+    """
+    return torch.compiler.is_dynamo_compiling() and not takes_plain_operators()
+
+
 @contextmanager
 def use_path(path: str) -> Iterator[None]:
     """Force one path, for tests, benchmarks and exporters of one's own.
@@ -115,8 +314,8 @@ def use_path(path: str) -> Iterator[None]:
 
     Args:
         path (str): ``'fft'``, ``'matmul'``, ``'export'``, ``'triton'`` or
-            ``'triton-whole'``; the last two run on CUDA, elsewhere in
-            Triton's interpreter alone (``TRITON_INTERPRET=1``).
+            ``'triton-whole'``; the last two run on CUDA, elsewhere only in
+            Triton's interpreter (``TRITON_INTERPRET=1``).
 
     Raises:
         ValueError: If there is no such path.

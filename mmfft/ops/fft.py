@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The two-dimensional real DFT by the device's FFT library.
 
-Has the functions of :mod:`.dft_export`. Spectra are complex, of shape
-``(B, C, H, W // 2 + 1)``: FFT libraries want the axes that they transform to
-lie together, and everything between two transforms is done in that order.
+A :class:`.Transform`. Spectra are complex, of shape ``(B, C, H, W // 2 + 1)``:
+FFT libraries want the axes that they transform to lie together, and everything
+between two transforms is done in that order.
 """
 
 import torch
@@ -41,21 +41,36 @@ def unpack(matrix: Tensor, grid: Grid) -> Tensor:
     return matrix.unflatten(0, (grid[0], -1, 2)).permute(0, 1, 3, 2)
 
 
-def kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
+def _kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
     """Kernels as spectra; all images have the same without a routing."""
     flat = packed.T[None] if routing is None else routing.mT @ packed.T
     # Real weights on real and imaginary part: half a complex product's work.
     return torch.view_as_complex(flat.unflatten(2, (grid[0], -1, 2)))
 
 
+def multiply(
+    spectrum: Tensor, packed: Tensor, routing: Tensor | None, grid: Grid
+) -> Tensor:
+    """Spectra times their kernels."""
+    return spectrum * _kernel(packed, routing, grid)
+
+
+def multiply_adjoint(
+    spectrum: Tensor,
+    grad: Tensor,
+    packed: Tensor,
+    routing: Tensor | None,
+    grid: Grid,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of spectra and, as matrices, of kernels."""
+    grad_kernel = spectrum.conj() * grad
+    grad = _kernel(packed, routing, grid).conj() * grad
+    return grad, flatten(grad_kernel)
+
+
 def flatten(spectrum: Tensor) -> Tensor:
     """Spectra as matrices whose rows are those of :func:`pack`."""
     return torch.view_as_real(spectrum).flatten(2).mT
-
-
-def product(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
-    """``a * b``, or ``conj(a) * b``."""
-    return (a.conj() if conjugate else a) * b
 
 
 def parts(spectrum: Tensor) -> Tensor:
@@ -64,7 +79,7 @@ def parts(spectrum: Tensor) -> Tensor:
 
 
 def from_parts(parts: Tensor, columns: int) -> Tensor:
-    """Inverse of :func:`parts`; keeps the Hermitian part alone."""
+    """Inverse of :func:`parts`; keeps the Hermitian part only."""
     grid = (parts.shape[1], columns)
     spectrum = project_hermitian(parts.permute(1, 3, 0, 4, 2), grid)
     return torch.view_as_complex(spectrum.permute(2, 3, 0, 1, 4).contiguous())

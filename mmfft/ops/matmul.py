@@ -1,11 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The two-dimensional real DFT as products of small tables with large maps.
 
-Has the functions of :mod:`.fft`. The cost is O(n^1.5) instead of O(n log n),
-in what processors are best at, on contiguous memory and without transposing.
+A :class:`.Transform`. The cost is O(n^1.5) instead of O(n log n), in what
+processors are best at, on contiguous memory and without transposing.
 
-Rows h and -h of a map are first added and subtracted: cosines see the sums
-alone and sines the differences, which leaves a quarter of the products along
+Rows h and -h of a map are first added and subtracted: cosines see only the
+sums and sines the differences, which leaves a quarter of the products along
 the rows. In the same way the rows k and -k of the spectrum are sum and
 difference of the two halves. Spectra are real tensors
 ``(B, H, 2, W // 2 + 1, C)``, axis 2 holding real and imaginary part, their
@@ -125,7 +125,7 @@ def unpack(matrix: Tensor, grid: Grid) -> Tensor:
     return filter[_order(grid[0], filter.device).argsort()]
 
 
-def kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
+def _kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
     """Kernels as spectra; all images have the same without a routing."""
     flat = packed[None]
     if routing is not None:
@@ -133,12 +133,7 @@ def kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
     return flat.unflatten(1, (grid[0], 2, -1))
 
 
-def flatten(spectrum: Tensor) -> Tensor:
-    """Spectra as matrices whose rows are those of :func:`pack`."""
-    return spectrum.flatten(1, 3)
-
-
-def product(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
+def _product(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
     """``a * b``, or ``conj(a) * b``."""
     out = torch.empty_like(a if len(a) >= len(b) else b)
     (a, c), (b, d), (real, imag) = (t.unbind(2) for t in (a, b, out))
@@ -146,6 +141,26 @@ def product(a: Tensor, b: Tensor, conjugate: bool = False) -> Tensor:
     torch.mul(a, b, out=real).addcmul_(c, d, value=sign)
     torch.mul(a, d, out=imag).addcmul_(c, b, value=-sign)
     return out
+
+
+def multiply(
+    spectrum: Tensor, packed: Tensor, routing: Tensor | None, grid: Grid
+) -> Tensor:
+    """Spectra times their kernels."""
+    return _product(spectrum, _kernel(packed, routing, grid))
+
+
+def multiply_adjoint(
+    spectrum: Tensor,
+    grad: Tensor,
+    packed: Tensor,
+    routing: Tensor | None,
+    grid: Grid,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of spectra and, as matrices, of kernels."""
+    grad_kernel = _product(spectrum, grad, conjugate=True)
+    grad = _product(_kernel(packed, routing, grid), grad, conjugate=True)
+    return grad, grad_kernel.flatten(1, 3)
 
 
 def parts(spectrum: Tensor) -> Tensor:

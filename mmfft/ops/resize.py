@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .bicubic import interpolate_bicubic
-from .dispatch import takes_plain_operators
-from .operators import compute_dtype, without_autocast
+from .dispatch import is_backward_differentiated, takes_plain_operators
+from .precision import compute_dtype, without_autocast
 from .spectral import irfft2, require_real, rfft2
 from .spectrum import (
     Grid,
@@ -173,8 +173,8 @@ def _resize_backward(
 
 
 def _backward(ctx, grad):
-    is_differentiated = torch.is_grad_enabled() or takes_plain_operators()
-    adjoint = _resize_adjoint if is_differentiated else _resize_backward
+    plain = is_backward_differentiated()
+    adjoint = _resize_adjoint if plain else _resize_backward
     with without_autocast(grad):
         grad = adjoint(grad, ctx.old_grid, ctx.new_grid, ctx.mode)
     return grad, None, None, None

@@ -6,13 +6,8 @@ from torch import Tensor
 
 from . import operators
 from .dispatch import takes_plain_operators
-from .operators import (
-    compute_dtype,
-    filter_plainly,
-    from_spectrum,
-    to_spectrum,
-    without_autocast,
-)
+from .operators import filter_plainly, from_spectrum, to_spectrum
+from .precision import compute_dtype, without_autocast
 from .spectrum import Grid, half_spectrum_shape, is_static
 
 

@@ -14,6 +14,20 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .fft import flatten, forward, from_parts, inverse, pack, parts, unpack
+from .spectrum import Grid
+
+__all__ = [
+    'forward',
+    'from_parts',
+    'inverse',
+    'multiply',
+    'multiply_adjoint',
+    'pack',
+    'parts',
+    'unpack',
+]
+
 _BLOCK_CHANNELS = 16
 _BLOCK_POINTS = 128
 
@@ -128,7 +142,9 @@ def _launch(kernel, spectra: list[Tensor], packed: Tensor, routing: Tensor):
     )
 
 
-def multiply(spectrum: Tensor, packed: Tensor, routing: Tensor) -> Tensor:
+def multiply(
+    spectrum: Tensor, packed: Tensor, routing: Tensor | None, grid: Grid
+) -> Tensor:
     """Spectra times their filters.
 
     Args:
@@ -136,31 +152,39 @@ def multiply(spectrum: Tensor, packed: Tensor, routing: Tensor) -> Tensor:
             it is contiguous.
         packed (Tensor): The basis, as :func:`.fft.pack` gives it.
         routing (Tensor): Float32 ``(B, N, C)``.
+        grid (tuple[int, int]): ``(H, W)``, which this kernel needs not know.
 
     Returns:
         Tensor: Filtered spectra.
     """
+    assert routing is not None  # static filters are never dispatched here
     spectrum = spectrum.contiguous()
     _launch(_multiply_kernel, [spectrum], packed, routing)
     return spectrum
 
 
 def multiply_adjoint(
-    spectrum: Tensor, grad: Tensor, packed: Tensor, routing: Tensor
+    spectrum: Tensor,
+    grad: Tensor,
+    packed: Tensor,
+    routing: Tensor | None,
+    grid: Grid,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of :func:`multiply`, of spectra and of their filters.
 
     Args:
-        spectrum (Tensor): As there.
+        spectrum (Tensor): The spectra, as :func:`multiply` takes them.
         grad (Tensor): Spectrum of the gradient, of the same shape; both are
             overwritten if they are contiguous.
-        packed (Tensor): As there.
-        routing (Tensor): As there.
+        packed (Tensor): The basis, as :func:`.fft.pack` gives it.
+        routing (Tensor): Float32 ``(B, N, C)``.
+        grid (tuple[int, int]): ``(H, W)``, which this kernel needs not know.
 
     Returns:
-        tuple[Tensor, Tensor]: Of the spectra, and of the filters, each of
-        their shape.
+        tuple[Tensor, Tensor]: Gradients of the spectra, of their shape, and
+        of the filters, as matrices.
     """
+    assert routing is not None  # static filters are never dispatched here
     spectrum, grad = spectrum.contiguous(), grad.contiguous()
     _launch(_adjoint_kernel, [spectrum, grad], packed, routing)
-    return grad, spectrum
+    return grad, flatten(spectrum)

@@ -2,7 +2,7 @@
 """The whole dynamic filter as one kernel, by Triton, for grids up to 32.
 
 A program holds the map of some channels of one image: x is read once, y
-written once, and spectra and filters exist in registers alone. The backward
+written once, and spectra and filters exist in registers only. The backward
 kernel makes everything anew from x and dy in the same way. Transforms are
 matrix products as in :mod:`.matmul`, without its symmetries: columns first,
 which leaves half of them, then rows, with tables whose sizes are padded to
@@ -419,51 +419,53 @@ def _launch(kernel, tensors: tuple[Tensor, ...], x: Tensor, num_filters: int):
     )
 
 
-def forward(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
-    """The dynamic filter.
+def forward(x: Tensor, routing: Tensor | None, filter: Tensor) -> Tensor:
+    """Dynamic filter on a map.
 
     Args:
         x (Tensor): Float32 or half precision, ``(B, H, W, C)``.
         routing (Tensor): ``(B, N, C)``.
-        basis (Tensor): ``(H, W // 2 + 1, N, 2)``.
+        filter (Tensor): The basis, ``(H, W // 2 + 1, N, 2)``.
 
     Returns:
         Tensor: Shape and dtype of ``x``.
     """
+    assert routing is not None  # static filters are never dispatched here
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if len(x):
-        ins = (x, routing, basis.float())
-        _launch(_forward_kernel, (y, *ins), x, basis.shape[2])
+        ins = (x, routing, filter.float())
+        _launch(_forward_kernel, (y, *ins), x, filter.shape[2])
     return y
 
 
 def backward(
-    grad: Tensor, x: Tensor, routing: Tensor, basis: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad: Tensor, x: Tensor, routing: Tensor | None, filter: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor]:
     """Gradients of :func:`forward`.
 
     Args:
-        grad (Tensor): Of its result.
-        x (Tensor): As there.
-        routing (Tensor): As there.
-        basis (Tensor): As there.
+        grad (Tensor): Gradient of its result.
+        x (Tensor): The map, as :func:`forward` takes it.
+        routing (Tensor): ``(B, N, C)``.
+        filter (Tensor): The basis, ``(H, W // 2 + 1, N, 2)``.
 
     Returns:
-        tuple[Tensor, Tensor, Tensor]: Of x, routing and basis.
+        tuple[Tensor, Tensor, Tensor]: Gradients of x, routing and filter.
     """
+    assert routing is not None  # static filters are never dispatched here
     batch, height, width, channels = x.shape
-    exact = basis.float()
+    exact = filter.float()
     weights = column_weights(width, exact)[:, None, None]
     grad_x = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     grad_routing = routing.new_empty(routing.shape)
     if not batch:
-        return grad_x, grad_routing, torch.zeros_like(basis)
+        return grad_x, grad_routing, torch.zeros_like(filter)
     programs = batch * triton.cdiv(
         channels, block((height, width))['channels']
     )
     # A part for each program: sums in a fixed order, without atomics.
-    parts = exact.new_empty(programs, *basis.shape)
+    parts = exact.new_empty(programs, *filter.shape)
     outs = (grad_x, grad_routing, parts)
     ins = (grad, x, routing, exact, exact * weights)
-    _launch(_backward_kernel, (*outs, *ins), x, basis.shape[2])
-    return grad_x, grad_routing, (parts.sum(0) * weights).to(basis.dtype)
+    _launch(_backward_kernel, (*outs, *ins), x, filter.shape[2])
+    return grad_x, grad_routing, (parts.sum(0) * weights).to(filter.dtype)

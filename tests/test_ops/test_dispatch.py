@@ -40,6 +40,26 @@ def test_large_grids_take_the_fft():
     assert chosen_path((14, 14), torch.device('cuda')) == 'fft'
 
 
+@pytest.mark.parametrize(
+    'path, grid, dtype, is_dynamic, expected',
+    [
+        ('triton', (200, 336), torch.float32, True, 'triton'),
+        ('triton', (14, 14), torch.float64, True, 'fft'),
+        ('triton', (14, 14), torch.float32, False, 'fft'),
+        ('triton-whole', (32, 9), torch.float32, True, 'triton-whole'),
+        ('triton-whole', (9, 33), torch.float32, True, 'fft'),
+        ('triton-whole', (14, 14), torch.float64, True, 'fft'),
+        ('triton-whole', (14, 14), torch.float32, False, 'fft'),
+        ('matmul', (200, 336), torch.float64, False, 'matmul'),
+    ],
+)
+def test_what_a_forced_path_does_not_take_runs_by_the_fft(
+    path, grid, dtype, is_dynamic, expected
+):
+    with use_path(path):
+        assert chosen_path(grid, CPU, dtype, is_dynamic) == expected
+
+
 @pytest.mark.skipif(
     not hasattr(torch.compiler, 'is_exporting'),
     reason='PyTorch before 2.7 does not say that it exports',

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmfft.ops import (
+    composed,
     conv2d_to_channels_last,
     dynamic_spectral_filter,
     half_spectrum_shape,
@@ -111,7 +112,7 @@ def test_images_in_chunks(path, monkeypatch):
 
     with use_path(path):
         whole = results()
-        monkeypatch.setattr(operators, '_CPU_CHUNK', 2 * t['x'][0].numel())
+        monkeypatch.setattr(composed, '_CPU_CHUNK', 2 * t['x'][0].numel())
         for a, b in zip(results(), whole):
             torch.testing.assert_close(a, b)
 
