@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# For benchmarks/ and scripts/. At the end, so that a wheel of mmfft that is installed is
-# tested rather than the checkout.
+# For benchmarks/ and scripts/. At the end, so that an installed wheel of mmfft
+# is tested rather than the checkout.
 sys.path.append(str(ROOT))
 
 
