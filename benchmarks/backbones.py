@@ -14,7 +14,6 @@ from oracle import models as plain_models
 
 from benchmarks.common import (
     cases,
-    compare,
     parser,
     plot,
     precision,
@@ -22,6 +21,7 @@ from benchmarks.common import (
     size_of,
 )
 from mmfft.backbones import CDFFormer, DFFormer, GFNetPyramid
+from mmfft.measure import compare
 
 matplotlib.use('Agg')
 

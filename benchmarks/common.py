@@ -14,8 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from mmfft.analysis.measure import compare as compare
-from mmfft.analysis.measure import device_name
+from mmfft.measure import device_name
 
 DTYPES = dict(
     float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16

@@ -12,7 +12,8 @@ import importlib
 
 import torch
 
-from benchmarks.common import cases, compare, parser, report
+from benchmarks.common import cases, parser, report
+from mmfft.measure import compare
 from mmfft.mmcv_ops import describe, ext
 
 BOXES_ALONE = ('nms', 'soft_nms linear', 'soft_nms gaussian', 'nms_match')

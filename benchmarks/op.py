@@ -15,12 +15,12 @@ from oracle import models as plain_models
 from benchmarks.common import (
     DTYPES,
     cases,
-    compare,
     parser,
     plot,
     report,
     size_of,
 )
+from mmfft.measure import compare
 from mmfft.ops import dynamic_spectral_filter, half_spectrum_shape, use_path
 
 matplotlib.use('Agg')

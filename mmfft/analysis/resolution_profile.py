@@ -8,8 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from ..measure import compare, device_name
 from .feature_models import last_features, load_feature_model
-from .measure import compare, device_name
 from .records import Records
 
 _KEYS = ('device', 'threads', 'mode', 'batch', 'size', 'model')

@@ -2,7 +2,6 @@
 """What a model says of an image and why it may: what the demo page shows."""
 
 import statistics
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import nn
 from ..engine import load_weights
 from ..engine.models import require_checkpoint
 from ..errors import ConfigError
+from ..measure import time_in_turns
 from ..openmmlab.scopes import choose_by_scope
 from ..visualization.filters import draw_filters, read_filters, see_image
 
@@ -101,14 +101,9 @@ class Predictor:
         if min(height, width) < 1:
             raise ConfigError(f'size {height}x{width} must be positive')
         image = torch.randn(1, 3, height, width, device=self.device)
-        seconds = []
-        for _ in range(rounds + 1):
-            start = time.perf_counter()
-            self.model.backbone(image)
-            if self.device.type == 'cuda':
-                torch.cuda.synchronize(self.device)
-            seconds.append(time.perf_counter() - start)
-        return statistics.median(seconds[1:])  # the first warms up
+        run = dict(backbone=lambda: self.model.backbone(image))
+        seconds = time_in_turns(run, self.device, rounds)
+        return statistics.median(seconds['backbone'])
 
 
 def _check(path: str | Path) -> None:

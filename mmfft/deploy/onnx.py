@@ -5,7 +5,6 @@ import copy
 import io
 import math
 import statistics
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError
+from ..measure import time_in_turns
 from .networks import Network
 
 try:
@@ -232,16 +232,13 @@ def benchmark(
     """
     images = _images(network, shape)
     arrays = {'input': images.numpy()}
-    runs = (lambda: network(images), lambda: session.run(None, arrays))
-    seconds = ([], [])
+    contenders = dict(
+        eager=lambda: network(images),
+        runtime=lambda: session.run(None, arrays),
+    )
     with torch.inference_mode():
-        for i in range(rounds + 1):
-            for run, taken in zip(runs, seconds):
-                start = time.perf_counter()
-                run()
-                if i:  # the first warms up
-                    taken.append(time.perf_counter() - start)
-    return tuple(statistics.median(taken) for taken in seconds)
+        seconds = time_in_turns(contenders, images.device, rounds)
+    return tuple(statistics.median(taken) for taken in seconds.values())
 
 
 def _images(network: Network, shape: Shape) -> torch.Tensor:

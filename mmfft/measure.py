@@ -1,8 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Time and peak memory of a call, side by side with others.
-
-It needs torch alone.
-"""
+"""Time and peak memory of a call, side by side with others."""
 
 import gc
 import platform
@@ -16,6 +13,42 @@ from torch.profiler import ProfilerActivity, profile
 
 # A call shorter than this is repeated within a round.
 _LEAST_SECONDS = 0.02
+CPU_INFO = Path('/proc/cpuinfo')
+
+
+def time_in_turns(
+    contenders: dict[str, Callable[[], object]],
+    device: torch.device,
+    rounds: int,
+) -> dict[str, list[float]]:
+    """Seconds that a call of each contender takes, round by round.
+
+    Within a round each contender runs once, or several times if it is short,
+    so that what else happens on the machine falls on all of them; the order
+    turns from round to round. Calls before the first round warm up.
+
+    Args:
+        contenders (dict[str, Callable]): What to call, by name.
+        device (torch.device): Where it runs; a GPU is waited for.
+        rounds (int): Measurements of each.
+
+    Returns:
+        dict[str, list[float]]: Seconds a call, one number a round, by name.
+    """
+    repeats = {}
+    for name, call in contenders.items():
+        call()
+        once = _seconds(call, device)
+        repeats[name] = max(1, int(_LEAST_SECONDS / once))
+    names = list(contenders)
+    seconds = {name: [] for name in names}
+    for turn in range(rounds if names else 0):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            seconds[name].append(
+                _seconds(contenders[name], device, repeats[name])
+            )
+    return seconds
 
 
 def compare(
@@ -25,42 +58,33 @@ def compare(
 ) -> dict[str, dict]:
     """Time and peak memory of each contender.
 
-    Within a round each runs once, so that what else happens on the machine
-    falls on all of them; the order turns from round to round.
-
     Args:
         contenders (dict[str, Callable]): What to call, by name.
         device (torch.device): Where it runs.
-        rounds (int): Measurements of each.
+        rounds (int): Measurements of the time of each.
 
     Returns:
         dict[str, dict]: ``seconds`` (median), ``fastest``, ``memory`` (peak
         bytes allocated in a call) by name, or ``error`` where memory ran out.
     """
-    results, repeats = {}, {}
+    results = {}
     for name, call in contenders.items():
         try:
-            _seconds(call, device)
-            memory = peak_memory(call, device)
-            once = _seconds(call, device)
+            call()
+            results[name] = dict(memory=peak_memory(call, device))
         except RuntimeError as error:
             if not _out_of_memory(error):
                 raise
             results[name] = dict(error='out of memory')
-        else:
-            results[name] = dict(memory=memory, times=[])
-            repeats[name] = max(1, int(_LEAST_SECONDS / once))
         clear(device)
-    names = list(repeats)
-    for turn in range(rounds if names else 0):
-        shift = turn % len(names)
-        for name in names[shift:] + names[:shift]:
-            seconds = _seconds(contenders[name], device, repeats[name])
-            results[name]['times'].append(seconds)
-    for result in results.values():
-        if times := result.pop('times', None):
-            result['seconds'] = statistics.median(times)
-            result['fastest'] = min(times)
+    run = {
+        name: call
+        for name, call in contenders.items()
+        if 'error' not in results[name]
+    }
+    for name, seconds in time_in_turns(run, device, rounds).items():
+        results[name]['seconds'] = statistics.median(seconds)
+        results[name]['fastest'] = min(seconds)
     return results
 
 
@@ -123,12 +147,11 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """What the device is called, as far as it tells."""
+    """Name of a device, as far as it tells one."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
-    info = Path('/proc/cpuinfo')
-    if info.exists():
-        for line in info.read_text().splitlines():
+    if CPU_INFO.exists():
+        for line in CPU_INFO.read_text().splitlines():
             if line.startswith('model name'):
                 return line.partition(':')[2].strip()
     return platform.processor()
