@@ -2,8 +2,8 @@
 """Fourier token mixers as backbones.
 
 The core (``ops``, ``layers``, ``models``, ``checkpoints``, ``timm_models``)
-needs torch and timm alone. Where mmengine is installed, importing this
-package makes it and the toolboxes know our names.
+needs only torch and timm. If mmengine is installed, importing this package
+registers our names with it and with the toolboxes.
 """
 
 from importlib import import_module
@@ -20,7 +20,7 @@ if find_spec('mmengine') is not None:
 
 
 def __getattr__(name: str):
-    """A room of this package, or the registry, imported when asked for."""
+    """Import a subpackage or the registry when it is first asked for."""
     if name == 'MODELS':
         return import_module('.registry', __name__).MODELS
     if not name.startswith('_') and find_spec(f'{__name__}.{name}'):

@@ -18,7 +18,7 @@ from .version import __version__
 
 _FAILS = 'does not import'
 
-# Beside OpenMMLab: what mmfft computes, exports and reads data with.
+# What mmfft uses besides OpenMMLab to compute, export and read data.
 _PACKAGES = (
     *('torch', 'torchvision', 'timm', 'numpy', 'triton', 'onnx'),
     'onnxruntime',
@@ -26,20 +26,22 @@ _PACKAGES = (
 
 
 def collect_env() -> dict[str, str]:
-    """The report of mmengine on machine and PyTorch, and :func:`mmfft_env`.
+    """Combine mmengine's report on machine and PyTorch with ours.
+
+    Ours is that of :func:`mmfft_env`.
 
     Returns:
-        dict[str, str]: Value of each line, by its name.
+        dict[str, str]: Value of each line of the report, by its name.
     """
     base = {key: str(value) for key, value in collect_base_env().items()}
     return {**base, **mmfft_env()}
 
 
 def mmfft_env() -> dict[str, str]:
-    """What mmfft adds to mmengine's own report, which every run logs.
+    """Describe what mmfft depends on, for the log of every run.
 
     Returns:
-        dict[str, str]: Value of each line, by its name.
+        dict[str, str]: Value of each line of the report, by its name.
     """
     env = {
         'CPU capability': torch.backends.cpu.get_cpu_capability(),
@@ -79,20 +81,20 @@ def _state_of(module: str) -> str:
         return 'not installed'
     try:
         importlib.import_module(module)
-    except Exception as error:  # a toolbox asserts versions, for one
+    except Exception as error:  # such as a toolbox's check of versions
         names.append(f'{_FAILS}: {type(error).__name__}: {error}')
     return ', '.join(names)
 
 
 def main() -> None:
-    """Print the report, a line each; exit with 1 if something is broken."""
+    """Print the report; exit with status 1 if something is broken."""
     parser = argparse.ArgumentParser(
         prog='python -m mmfft.collect_env', description=__doc__
     )
     parser.add_argument(
         '--short',
         action='store_true',
-        help="without mmengine's report of the machine and PyTorch",
+        help="leave out mmengine's report on the machine and PyTorch",
     )
     env = mmfft_env() if parser.parse_args().short else collect_env()
     for name, value in env.items():

@@ -6,11 +6,11 @@ It adds things under our own names and changes nothing that works without it.
 
 
 def register_with_openmmlab() -> None:
-    """Make mmengine and the toolboxes, as far as installed, know mmfft."""
+    """Register mmfft with mmengine and the installed toolboxes."""
     from . import mmcv_ops
     from .openmmlab.lines import warn_of_conflicts
 
-    # Before the imports that could fail of what they mend or warn of.
+    # These come first: they fix, or warn of, what could make the imports fail.
     warn_of_conflicts()
     mmcv_ops.provide()
 

@@ -3,7 +3,7 @@
 
 ``type='mmfft.CDFFormer'`` resolves through them from the scopes of mmdet,
 mmseg and mmpretrain. An ImportError in this module would be swallowed by
-mmengine and show as a missing class, so it imports nothing else.
+mmengine and appear as a missing class, so it imports nothing else.
 """
 
 from .openmmlab import required  # noqa: F401  isort: skip

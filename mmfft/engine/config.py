@@ -79,7 +79,7 @@ def _close_to(file: Path) -> str:
     close = difflib.get_close_matches(file.name, names, n=3, cutoff=0.4)
     if not close:
         return ''
-    return '; close to it: ' + ', '.join(str(names[name]) for name in close)
+    return '; similar names: ' + ', '.join(str(names[name]) for name in close)
 
 
 def apply_train_options(

@@ -9,14 +9,15 @@ from types import ModuleType
 
 
 def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
-    """Call something with a module as soon as that is imported.
+    """Call a function with a module as soon as the module is imported.
 
-    Nothing is imported for it: OpenMMLab's modules take seconds.
+    The module is not imported for this: OpenMMLab's take seconds to import.
 
     Args:
         name (str): Full name of the module; it need not be installed.
-        action (Callable[[ModuleType], None]): Called once, with the complete
-            module; at once if it is imported already.
+        action (Callable[[ModuleType], None]): Function that is called once,
+            with the complete module; immediately if the module has already
+            been imported.
     """
     if name in sys.modules:
         action(sys.modules[name])

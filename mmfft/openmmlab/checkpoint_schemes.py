@@ -1,14 +1,15 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""mmengine's ``CheckpointLoader`` takes published files and ``mmfft://``.
+"""Let mmengine's ``CheckpointLoader`` read published files and ``mmfft://``.
 
-``init_cfg``, ``load_from`` and ``--resume`` go through it. What mmengine loads
-by itself it loads as before: its own function reads the file, and the result
-is passed on, unless it is a state dict in the published names of one of our
-models. After :func:`mmfft.checkpoints.harden` local files and downloads are
-read by :func:`mmfft.checkpoints.load_checkpoint_file` instead.
+``init_cfg``, ``load_from`` and ``--resume`` go through this loader. mmengine's
+own functions still read what they read before; their result is converted only
+if it is a state dict with the published names of one of our models. After
+:func:`mmfft.checkpoints.harden`, local files and downloads are read by
+:func:`mmfft.checkpoints.load_checkpoint_file` instead.
 
-What mmengine's own checkpoints hold beside tensors is registered with PyTorch:
-the original mmengine could not read them with PyTorch 2.6 and later.
+The classes that mmengine's own checkpoints contain besides tensors are
+registered with PyTorch: without this, the original mmengine cannot read its
+checkpoints with PyTorch 2.6 and later.
 """
 
 import functools
@@ -34,7 +35,7 @@ from .after_import import after_import
 
 
 def register_checkpoint_schemes() -> None:
-    """Do so as soon as mmengine's modules are imported."""
+    """Extend mmengine's loading as soon as its modules are imported."""
     after_import(
         'mmengine.logging.history_buffer',
         lambda module: allow(module.HistoryBuffer),
@@ -50,7 +51,7 @@ def _register(module: ModuleType) -> None:
     register = module.CheckpointLoader.register_scheme
     load_from_local = _wrap(module.load_from_local, load_checkpoint_file)
     register(prefixes='', loader=load_from_local, force=True)
-    # The schemes of names look up an address and call this one by its name.
+    # Loaders for named models look up a URL and call this function by name.
     module.load_from_http = _wrap(
         module.load_from_http,
         lambda url, map_location: load_checkpoint_file(
@@ -68,9 +69,10 @@ def _register(module: ModuleType) -> None:
 
 
 def _without_getattr(load: Callable) -> Callable:
-    """OneDL's ``torch.load``, by our list once loading is hardened.
+    """Make OneDL's ``torch.load`` use our allowlist once loading is hardened.
 
-    Its own list has ``getattr``, by which a file reaches ``eval``.
+    OneDL's own list contains ``getattr``, through which a file reaches
+    ``eval``.
     """
 
     @functools.wraps(load)
@@ -84,7 +86,10 @@ def _without_getattr(load: Callable) -> Callable:
 
 
 def _wrap(load: Callable, load_safely: Callable) -> Callable:
-    """One of mmengine's loaders, for published files and hardened reading."""
+    """Make a loader of mmengine convert published files.
+
+    Once loading is hardened, ``load_safely`` is called instead of it.
+    """
 
     @functools.wraps(load)
     def load_and_convert(filename: str, map_location=None, *args, **kwargs):
@@ -94,7 +99,7 @@ def _wrap(load: Callable, load_safely: Callable) -> Callable:
         if not isinstance(checkpoint, dict):
             return checkpoint
         state_dict = unwrap(checkpoint)
-        # A model of others may have parts with the names of ours.
+        # Other people's models may have parts with the same names as ours.
         if not is_published(state_dict) or foreign_names(state_dict):
             return checkpoint
         return dict(state_dict=convert_published(state_dict))
@@ -103,6 +108,9 @@ def _wrap(load: Callable, load_safely: Callable) -> Callable:
 
 
 def load_from_mmfft(filename: str, map_location=None) -> dict:
-    """``mmfft://dfformer-s18_in1k``, see :mod:`mmfft.checkpoints.zoo`."""
+    """Load ``mmfft://`` and a name of :mod:`mmfft.checkpoints.zoo`.
+
+    An example is ``mmfft://dfformer-s18_in1k``.
+    """
     file = published_file(filename.removeprefix('mmfft://'))
     return load_checkpoint_file(file, map_location)

@@ -1,11 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Configs by name: ``_base_ = 'mmfft::cdfformer/...py'`` in any config.
 
-mmengine knows the names of OpenMMLab's own packages alone, and finds
-``mmseg::...`` only where the distribution is called ``mmsegmentation``, which
+mmengine knows only the names of OpenMMLab's own packages, and finds
+``mmseg::...`` only if the distribution is called ``mmsegmentation``, which
 OneDL's is not. :func:`register_config_names`, which ``import mmfft`` calls,
-mends both. A name that is read before that is mmengine's to find:
-``custom_imports`` comes too late, since mmengine follows ``_base_`` first.
+fixes both. It must be called before the config is read: ``custom_imports``
+comes too late, since mmengine follows ``_base_`` first.
 """
 
 import difflib
@@ -22,11 +22,11 @@ PREFIX = 'mmfft::'
 
 
 def mim_folder() -> Path | None:
-    """Where ``configs``, ``tools`` and ``model-index.yml`` stand.
+    """Find the folder with ``configs``, ``tools`` and ``model-index.yml``.
 
     Returns:
         Path | None: ``mmfft/.mim`` of an installed package, or the checkout
-        that mmfft is imported from; None without either.
+        that mmfft is imported from; None if there is neither.
     """
     package = Path(__file__).resolve().parents[1]
     for folder in (package / '.mim', package.parent):
@@ -36,18 +36,18 @@ def mim_folder() -> Path | None:
 
 
 def config_file(name: str) -> Path:
-    """The file of a config.
+    """Find the file of a config.
 
     Args:
-        name (str): A path, or ``'mmfft::'`` and the path below our
+        name (str): Path of the file, or ``'mmfft::'`` and the path below our
             ``configs``.
 
     Returns:
-        Path: A path as it is, one of ours in the installed package or in the
-        checkout.
+        Path: The path as given, or the file of our config in the installed
+        package or in the checkout.
 
     Raises:
-        ConfigError: If there is none of ours of this name.
+        ConfigError: If we have no config of this name.
     """
     if not name.startswith(PREFIX):
         return Path(name)
@@ -55,7 +55,7 @@ def config_file(name: str) -> Path:
     if folder is None:
         raise ConfigError(
             f'config {name!r}: this copy of mmfft came without its configs; '
-            'install it with pip, or give the path of a config'
+            'install mmfft with pip, or give the path of a config'
         )
     configs = folder / 'configs'
     file = configs / name.removeprefix(PREFIX)
@@ -65,20 +65,21 @@ def config_file(name: str) -> Path:
             for path in sorted(configs.rglob('*.py'))
         ]
         close = difflib.get_close_matches(name, names, n=3)
-        hint = f'; close to it: {", ".join(close)}' if close else ''
+        hint = f'; similar names: {", ".join(close)}' if close else ''
         raise ConfigError(f'config {name!r} does not exist{hint}')
     return file
 
 
 def with_our_tools(command: str) -> str:
-    """A command of a config, such as ``data_preparation``, for any folder.
+    """Make a command from a config work in any folder.
 
     Args:
-        command (str): With ``tools/...`` as in the checkout.
+        command (str): Command, such as ``data_preparation`` of the config,
+            that names tools by their paths in the checkout, ``tools/...``.
 
     Returns:
-        str: With the paths of the installed tools, unless the current folder
-        has them.
+        str: The command with the paths of the installed tools, except for
+        paths that exist in the current folder.
     """
     folder = mim_folder()
     return ' '.join(
@@ -95,9 +96,10 @@ def with_our_tools(command: str) -> str:
 def register_config_names() -> None:
     """Let mmengine find ``mmfft::...``, and ``mmseg::...`` of OneDL.
 
-    mmengine would build all that comes from ``mmfft::`` in a scope of that
-    name, where it finds our classes alone. Ours are named ``mmfft.CDFFormer``
-    in configs and need no scope: that of the toolbox stays.
+    By default mmengine would build everything from an ``mmfft::`` config in
+    the scope ``mmfft``, where it finds only our classes. Configs name our
+    classes in full, as in ``mmfft.CDFFormer``, so the scope of the toolbox is
+    kept instead.
     """
     of_mmengine = Config._get_cfg_path
 
@@ -108,9 +110,9 @@ def register_config_names() -> None:
 
     Config._get_cfg_path = staticmethod(get_cfg_path)
 
-    # For `mmengine.hub.get_config`. It takes the folder of this module, since
-    # no distribution has the name: by the distribution's name the original
-    # mmengine would not find an editable install.
+    # For `mmengine.hub.get_config`. No distribution has the name of this
+    # module, so mmengine takes the module's folder. With the distribution's
+    # name, the original mmengine would not find an editable install.
     MODULE2PACKAGE['mmfft'] = 'mmfft.registry'
     if set(installed('mmseg')) == {'onedl-mmsegmentation'}:
         MODULE2PACKAGE['mmseg'] = 'mmseg'

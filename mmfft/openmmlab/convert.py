@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A published file into a checkpoint of the mmpretrain classifier."""
+"""Convert published files to checkpoints of mmpretrain classifiers."""
 
 import math
 from pathlib import Path
@@ -14,21 +14,22 @@ from ..models import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
 
 
 def convert_file(source: str, target: str) -> dict:
-    """Write the checkpoint of an mmpretrain classifier.
+    """Convert a published file to a checkpoint of an mmpretrain classifier.
 
     Args:
-        source (str): A published checkpoint.
-        target (str): Where to write; must not exist.
+        source (str): Path of the published checkpoint.
+        target (str): Path to write to; must not exist.
 
     Returns:
-        dict: Config of the classifier, which the checkpoint fits strictly.
+        dict: Config of the classifier, into which the checkpoint loads with
+        ``strict=True``.
 
     Raises:
-        ConfigError: If ``source`` is not of a published model, or ``target``
-            exists.
+        ConfigError: If ``source`` is not a checkpoint of a published model,
+            or ``target`` exists.
     """
     if Path(target).exists():
-        raise ConfigError(f'{target!r} exists already: choose another name')
+        raise ConfigError(f'{target!r} already exists: choose another name')
     published = unwrap(read_file(source))
     state_dict = convert_published(published)
     config = describe(published)
@@ -43,15 +44,16 @@ def convert_file(source: str, target: str) -> dict:
 
 
 def describe(state_dict: dict[str, Tensor]) -> dict:
-    """Config of the classifier that a published state dict belongs to.
+    """Derive the config of the classifier from a published state dict.
 
     Args:
-        state_dict (dict[str, Tensor]): Of names that
-            :func:`convert_published` takes.
+        state_dict (dict[str, Tensor]): State dict with names that
+            :func:`convert_published` accepts.
 
     Returns:
-        dict: An ``ImageClassifier`` of mmpretrain. Names and shapes do not
-        tell GELU from ReLU; a model without StarReLU is given GELU.
+        dict: Config of an ``ImageClassifier`` of mmpretrain. Names and shapes
+        cannot distinguish GELU from ReLU; a model without StarReLU is given
+        GELU.
     """
     if 'pos_embed' in state_dict:
         backbone, dim = _describe_gfnet(state_dict)
@@ -130,8 +132,8 @@ def _describe_gfnet(state_dict: dict) -> tuple[dict, int]:
         )
         return backbone, dim
     dims = [len(state_dict[f'patch_embed.{i}.proj.weight']) for i in range(4)]
-    # The initial gamma leaves no trace in a checkpoint and no mark on a
-    # loaded model: the first arch of these sizes will do.
+    # The initial gamma cannot be derived from a checkpoint and does not
+    # affect a loaded model: any arch of these sizes will do.
     sizes = dict(embed_dims=dims, depths=_depths(state_dict, 'blocks'))
     backbone = dict(
         type='mmfft.GFNetPyramid',
@@ -150,7 +152,7 @@ def _depths(state_dict: dict, root: str) -> list[int]:
 
 
 def _arch(cls: type, sizes: dict) -> str | dict:
-    """Name of an arch with these sizes, or else the sizes themselves."""
+    """Name of the arch with these sizes, or the sizes if none has them."""
     known = {k: v for k, v in sizes.items() if v is not None}
     for name, arch in cls.arch_zoo.items():
         if known == {k: arch[k] for k in known}:
@@ -168,6 +170,6 @@ def _require_same(state_dict: dict, own: dict) -> None:
     ]
     if wrong:
         raise ConfigError(
-            f'the checkpoint is of a published family but {len(wrong)} of '
-            f'its tensors are missing or do not fit, first {wrong[:5]}'
+            f'the checkpoint is of a published family, but {len(wrong)} '
+            f'tensors are missing or do not fit, such as {wrong[:5]}'
         )

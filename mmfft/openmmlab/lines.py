@@ -2,9 +2,9 @@
 """The two lines of OpenMMLab: what is installed, and where they differ.
 
 OneDL's distributions (``onedl-mmcv``, ...) and the original ones (``mmcv``,
-...) have the same modules. All that mmfft does because of one of the lines
-stands here. This module imports neither, so that it can say what is wrong
-where they do not import.
+...) have the same modules. Everything that mmfft does for the sake of one of
+the lines is here. This module imports neither, so that it can say what is
+wrong even if they cannot be imported.
 """
 
 import importlib.util
@@ -13,7 +13,8 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
-# By module: OneDL's distribution, the original one, others of the same files.
+# For each module: OneDL's distribution, the original one, and others that
+# install the same files.
 DISTRIBUTIONS = {
     'mmengine': ('onedl-mmengine', 'mmengine'),
     'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
@@ -24,14 +25,14 @@ DISTRIBUTIONS = {
 
 
 def installed(module: str) -> dict[str, metadata.Distribution]:
-    """The distributions that are installed for one module, by name.
+    """Find the installed distributions of a module.
 
     Args:
         module (str): A key of ``DISTRIBUTIONS``.
 
     Returns:
-        dict[str, Distribution]: More than one where they overwrote each
-        other.
+        dict[str, Distribution]: Distributions by name; more than one if they
+        have overwritten each other's files.
     """
     found = {}
     for name in DISTRIBUTIONS[module]:
@@ -43,17 +44,17 @@ def installed(module: str) -> dict[str, metadata.Distribution]:
 
 
 def installed_line() -> str:
-    """``'onedl'`` or ``'upstream'``, by mmengine, which both lines have."""
+    """Return ``'onedl'`` or ``'upstream'``, depending on mmengine."""
     return 'onedl' if 'onedl-mmengine' in installed('mmengine') else 'upstream'
 
 
 def conflicts() -> list[str]:
-    """What cannot work of what is installed, each with what mends it.
+    """Find installed distributions that cannot work together.
 
-    Only looks at metadata and files: nothing is imported.
+    Only metadata and files are read: nothing is imported.
 
     Returns:
-        list[str]: Messages.
+        list[str]: One message per conflict, which also says how to fix it.
     """
     found = {module: installed(module) for module in DISTRIBUTIONS}
     messages = []
@@ -77,11 +78,11 @@ def conflicts() -> list[str]:
 
 
 def _refusals(module: str, mmcv: str, version: str) -> list[str]:
-    """Whether a toolbox's own assertion refuses this mmcv."""
+    """Messages if a toolbox's own assertion rejects this mmcv, or none."""
     spec = importlib.util.find_spec(module)
     if spec is None or not spec.origin:
         return []
-    # As in mmdet and mmpretrain, and as in mmseg.
+    # mmdet and mmpretrain write mmcv_minimum_version, mmseg MMCV_MIN.
     bounds = dict(
         re.findall(
             r"^mmcv_(min|max)(?:imum_version)? *= *'(.+?)'",
@@ -92,19 +93,19 @@ def _refusals(module: str, mmcv: str, version: str) -> list[str]:
     bounds = {key.lower(): bound for key, bound in bounds.items()}
     if set(bounds) != {'min', 'max'}:
         return []
-    # Where it is missing, no toolbox compares versions either.
+    # If it is missing, no toolbox can compare versions either.
     from packaging.version import Version
 
     low, high = bounds['min'], bounds['max']
     if Version(low) <= Version(version) < Version(high):
         return []
     return [
-        f'{module} refuses {mmcv} {version} and asks for >={low},<{high}: '
+        f'{module} does not accept {mmcv} {version}, only >={low},<{high}: '
         f"pip install '{mmcv}>={low},<{high}'"
     ]
 
 
 def warn_of_conflicts() -> None:
-    """Warn of each of :func:`conflicts`."""
+    """Issue a warning for each of :func:`conflicts`."""
     for message in conflicts():
         warnings.warn(message, stacklevel=2)

@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Makes mmpretrain know our classifiers by name.
+"""Register our classifiers with mmpretrain, by name.
 
 ``mmpretrain.get_model('cdfformer-s18_3rdparty_in1k')`` and
-``mmpretrain.list_models('*dfformer*')`` work once mmfft is imported, before
-mmpretrain or after it.
+``mmpretrain.list_models('*dfformer*')`` work once mmfft is imported, whether
+before or after mmpretrain.
 """
 
 from .after_import import after_import
@@ -16,7 +16,7 @@ def register_models() -> None:
     """Add the classifiers of our model index to mmpretrain's ``ModelHub``.
 
     The index is that of ``mmfft/.mim``, or of the checkout that mmfft is
-    imported from. Without either nothing is added.
+    imported from. If there is neither, nothing is added.
     """
     from mmpretrain.apis.model import ModelHub
 
@@ -27,7 +27,7 @@ def register_models() -> None:
     ModelHub.register_model_index(
         folder / 'model-index.yml', config_prefix=folder
     )
-    # It could not build the detectors and segmentors of the index.
+    # mmpretrain cannot build the detectors and segmentors of the index.
     for name in set(ModelHub._models_dict) - known:
         results = ModelHub._models_dict[name].results
         if any(result.task != 'Image Classification' for result in results):
@@ -37,7 +37,7 @@ def register_models() -> None:
 def register_models_with_mmpretrain() -> None:
     """Call :func:`register_models` as soon as mmpretrain is imported.
 
-    mmfft does not import it for that: it takes seconds, and who detects or
-    segments may not have it.
+    mmfft does not import mmpretrain itself: this would take seconds, and
+    detection and segmentation do not need mmpretrain.
     """
     after_import(_HUB, lambda module: register_models())

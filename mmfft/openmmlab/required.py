@@ -1,5 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Imported by every room that needs OpenMMLab: names the extra without it."""
+"""Say which extra to install if OpenMMLab is missing.
+
+Every subpackage that needs OpenMMLab imports this module first.
+"""
 
 try:
     import mmengine  # noqa: F401

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Which toolbox a config is of."""
+"""Which toolbox a config is for."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -12,17 +12,17 @@ T = TypeVar('T')
 
 
 def choose_by_scope(cfg: Config, choices: Mapping[str, T]) -> T:
-    """What belongs to the toolbox of a config.
+    """Choose what belongs to the toolbox of a config.
 
     Args:
         cfg (Config): Config whose ``default_scope`` names the toolbox.
-        choices (Mapping[str, T]): One entry for each toolbox that will do.
+        choices (Mapping[str, T]): One entry for each supported toolbox.
 
     Returns:
         T: Entry of the config's toolbox.
 
     Raises:
-        ConfigError: If the config is of another toolbox.
+        ConfigError: If the config is for another toolbox.
     """
     scope = cfg.get('default_scope')
     if scope not in choices:

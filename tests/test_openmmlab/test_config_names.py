@@ -74,7 +74,7 @@ def test_get_config(monkeypatch):
 def test_a_wrong_name_shows_close_ones(config_on):
     with pytest.raises(ConfigError) as e:
         config_on(OURS + DET.replace('3e', '9e'))
-    assert f'close to it: {OURS}{DET}' in str(e.value)
+    assert f'similar names: {OURS}{DET}' in str(e.value)
     with pytest.raises(ConfigError, match=r"'mmfft::x\.py' does not exist$"):
         config_on('mmfft::x.py')
 
@@ -95,7 +95,7 @@ def test_a_package_without_configs(monkeypatch, tmp_path):
 def test_the_command_lines_take_a_name():
     cfg = load_config(OURS + DET)
     assert cfg.work_dir.endswith('3e_digit-scenes')
-    with pytest.raises(ConfigError, match='close to it: mmfft::demo/'):
+    with pytest.raises(ConfigError, match='similar names: mmfft::demo/'):
         load_config(OURS + DET.replace('3e', '9e'))
 
 

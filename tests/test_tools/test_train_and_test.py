@@ -143,7 +143,7 @@ def test_mmseg(pretrained, tmp_path, digit_scenes, in_a_work_dir):
         ('model.backbone.out_indices=(7,)', 'out_indices=(7,) is out of'),
         ('model.backbone.img_size=0', 'img_size must be a positive int'),
         ('train_dataloader.dataset.data_root=gone', "does not exist: 'gone'"),
-        (None, 'close to it: '),
+        (None, 'similar names: '),
     ],
 )
 def test_what_is_wrong_is_one_line(
