@@ -1,17 +1,17 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The operators of mmcv: compiled ones, or light ones from torchvision.
 
-mmdet, and the original mmseg, import ``mmcv.ops``, which asks for a compiled
-module ``mmcv._ext``. Where mmcv was installed without a compiler there is
-none, and :mod:`mmfft.mmcv_ops.ext` takes its place. It does so in two ways:
+mmdet, and the original mmseg, import ``mmcv.ops``, which needs a compiled
+module ``mmcv._ext``. If mmcv was installed without a compiler there is none,
+and :mod:`mmfft.mmcv_ops.ext` takes its place, in two ways:
 
-- :func:`provide`, which ``import mmfft`` calls, adds a finder behind Python's
-  own: it is asked for ``mmcv._ext`` only if nothing else has it.
+- :func:`provide`, which ``import mmfft`` calls, adds a finder after Python's
+  own: it is asked for ``mmcv._ext`` only if nothing else provides it.
 - ``python -m mmfft.mmcv_ops light`` writes a file ``mmcv/_ext.py``, so that
   programs which import a toolbox before mmfft find the light ops, too. ``make
   install`` does this.
 
-Compiled ops win over both.
+Compiled ops take precedence over both.
 """
 
 import importlib
@@ -29,15 +29,15 @@ EXTENSION = 'mmcv._ext'
 _FOLDER = Path(__file__).parent / 'ext'
 
 # The toolboxes that do not work without mmcv's ops. The original mmseg imports
-# them for a loss; OneDL's does without.
+# them for a loss; OneDL's does not need them.
 _NEED_OPS = {'mmdet': ('onedl', 'upstream'), 'mmseg': ('upstream',)}
 
-# Modules that import mmcv.ops; OneDL's go on without where they are missing.
+# Modules that import mmcv.ops; OneDL's carry on if the ops are missing.
 _IMPORT_OPS = ('mmdet.models', 'mmdet.utils', 'mmseg.models')
 
 
 class LightOpsFinder(MetaPathFinder):
-    """Python's way from the name ``mmcv._ext`` to the light ops."""
+    """Import finder that maps the name ``mmcv._ext`` to the light ops."""
 
     def find_spec(
         self, fullname: str, path=None, target=None
@@ -55,8 +55,8 @@ class LightOpsFinder(MetaPathFinder):
 def provide() -> None:
     """Make ``import mmcv._ext`` find the light ops if it finds nothing else.
 
-    Warns where that comes too late: OneDL's toolboxes, imported without ops,
-    keep functions that raise when they are called.
+    Warns if that comes too late: OneDL's toolboxes, once imported without ops,
+    keep functions that raise an error when they are called.
     """
     if any(isinstance(finder, LightOpsFinder) for finder in sys.meta_path):
         return
@@ -65,18 +65,19 @@ def provide() -> None:
         toolbox = early[0].partition('.')[0]
         warnings.warn(
             f'{toolbox} was imported before mmfft and found no ops of mmcv, '
-            'so its detectors will not run: import mmfft first, or run once '
-            '`python -m mmfft.mmcv_ops light`',
+            'so its detectors will not run: import mmfft first, or run '
+            '`python -m mmfft.mmcv_ops light` once',
             stacklevel=3,
         )
     sys.meta_path.append(LightOpsFinder())
 
 
 def compiled_files() -> list[Path]:
-    """The compiled ops of mmcv, without importing anything.
+    """Find the compiled ops of mmcv, without importing anything.
 
     Returns:
-        list[Path]: Files, none or one where mmcv is installed properly.
+        list[Path]: Paths of the files; at most one if mmcv is installed
+        properly.
     """
     folder = mmcv_folder()
     files = [folder / f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES]
@@ -84,13 +85,13 @@ def compiled_files() -> list[Path]:
 
 
 def mmcv_folder() -> Path:
-    """Where mmcv is installed.
+    """Find where mmcv is installed.
 
     Returns:
         Path: Folder of its ``__init__.py``.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If mmcv is not installed.
     """
     spec = importlib.util.find_spec('mmcv')
     if spec is None or not spec.origin:
@@ -102,7 +103,7 @@ def mmcv_folder() -> Path:
 
 
 def describe() -> str:
-    """Which ops are in use, as the environment reports print it.
+    """Describe which ops are in use, for reports of the environment.
 
     Returns:
         str: ``'compiled (...)'`` with the compilers, ``'light (...)'`` with
@@ -120,14 +121,14 @@ def describe() -> str:
 
 
 def check_ops(scope: str | None) -> None:
-    """See that the ops are there that a toolbox does not do without.
+    """Check that the ops that a toolbox needs can be loaded.
 
     Args:
         scope (str, optional): ``default_scope`` of a config.
 
     Raises:
-        ConfigError: If they do not load, be it that they were compiled for
-            another PyTorch or that torchvision is missing.
+        ConfigError: If they cannot be loaded, for example because they were
+            compiled for another PyTorch or torchvision is missing.
     """
     if not installed('mmcv'):
         return
@@ -140,6 +141,6 @@ def check_ops(scope: str | None) -> None:
         raise ConfigError(
             f'{scope} needs the ops of mmcv, which do not load ({error}): '
             'compile them for this PyTorch with `python -m mmfft.mmcv_ops '
-            'compile`, or take those of torchvision with `python -m '
+            'compile`, or use those of torchvision with `python -m '
             'mmfft.mmcv_ops light`'
         ) from error

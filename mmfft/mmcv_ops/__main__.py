@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Choose the operators of mmcv: compiled, or the light ones of torchvision."""
+"""Choose the operators of mmcv: compiled, or light ones from torchvision."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from .install import compile_ops, install_light_ops
 
 
 def main() -> None:
-    """Parse the command line and follow it."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m mmfft.mmcv_ops', description=__doc__
     )
@@ -19,9 +19,9 @@ def main() -> None:
         nargs='?',
         choices=['show', 'light', 'compile'],
         default='show',
-        help='show which ones are in use (default); let every program find '
-        'the light ones, deleting compiled ones; or compile those of the '
-        'installed mmcv for the installed PyTorch',
+        help='show: say which ones are in use (default); light: let every '
+        'program find the light ones, and delete compiled ones; compile: '
+        "compile the installed mmcv's own for the installed PyTorch",
     )
     action = parser.parse_args().action
     try:

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Put the light ops into an installed mmcv, or compile its own."""
+"""Add the light ops to an installed mmcv, or compile its own."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from . import compiled_files, mmcv_folder
 
 # Finds mmfft without importing it, which would import mmcv.
 _STAND_IN = """\
-# Written by `python -m mmfft.mmcv_ops light`. Compiled ops beside it win.
+# Written by `python -m mmfft.mmcv_ops light`. Compiled ops have precedence.
 import sys
 from importlib.util import (
     find_spec,
@@ -37,8 +37,8 @@ _module = sys.modules[__name__] = module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 """
 
-# Defined in several of mmcv's files, which are compiled as one here, and
-# macros that one of them leaves behind.
+# Names that several of mmcv's files define, which are compiled as one file
+# here, and macros that one of them leaves defined.
 _SHARED_NAMES = ('PreCalc', 'add', 'bilinear_interpolate_gradient')
 _LEFT_BEHIND = ('min', 'max')
 _HEADERS = (
@@ -49,9 +49,10 @@ _HEADERS = (
 
 
 def install_light_ops() -> None:
-    """Write ``mmcv/_ext.py``, by which every program finds the light ops.
+    """Write ``mmcv/_ext.py``, so that every program finds the light ops.
 
-    Compiled ops, which would win, are deleted; a line says so.
+    Compiled ops, which would take precedence, are deleted; each deleted file
+    is printed.
     """
     for file in compiled_files():
         file.unlink()
@@ -60,31 +61,31 @@ def install_light_ops() -> None:
 
 
 def compile_ops() -> None:
-    """Compile the sources that mmcv is installed with.
+    """Compile the ops of mmcv from the sources that come with it.
 
-    CPU ops always, CUDA ops where PyTorch sees a GPU and nvcc is there, or
-    where the environment variable ``FORCE_CUDA`` is 1. ``MAX_JOBS`` and
-    ``TORCH_CUDA_ARCH_LIST`` are PyTorch's.
+    CPU ops are always compiled, CUDA ops if PyTorch sees a GPU and nvcc is
+    installed, or if the environment variable ``FORCE_CUDA`` is 1. PyTorch's
+    ``MAX_JOBS`` and ``TORCH_CUDA_ARCH_LIST`` apply.
 
     Raises:
         ConfigError: If there are no sources or no compiler, or the compiler
             fails.
     """
-    # These take long to import, and ninja is asked for only here.
+    # Slow to import, and needed only here.
     from torch.utils import cpp_extension
 
     mmcv = mmcv_folder()
     csrc = mmcv / 'ops' / 'csrc'
     if not csrc.is_dir():
         raise ConfigError(
-            f'{mmcv} holds no sources of ops (ops/csrc): install onedl-mmcv, '
-            'or mmcv instead of mmcv-lite'
+            f'{mmcv} has no sources of ops (ops/csrc): install onedl-mmcv, or '
+            'mmcv instead of mmcv-lite'
         )
     compiler = cpp_extension.get_cxx_compiler()
     if shutil.which(compiler) is None:
         raise ConfigError(
             f'no C++ compiler {compiler!r}. Debian: apt-get install g++; '
-            'Fedora: dnf install gcc-c++; or say CXX=...'
+            'Fedora: dnf install gcc-c++; or set CXX=...'
         )
     header = Path(sysconfig.get_path('include'), 'Python.h')
     if not header.is_file():
@@ -121,10 +122,10 @@ def compile_ops() -> None:
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             print(error)
             raise ConfigError(
-                'the compiler failed; what it said stands above'
+                'the compiler failed; its output is above'
             ) from error
         target = mmcv / f'_ext{sysconfig.get_config_var("EXT_SUFFIX")}'
-        # Whole or not at all, also where another process has it open.
+        # Replaced in one step, since another process may have it open.
         partial = target.with_suffix('.partial')
         shutil.copyfile(Path(folder, '_ext.so'), partial)
         os.replace(partial, target)
@@ -148,7 +149,7 @@ def _with_cuda(cpp_extension) -> bool:
         if os.getenv('FORCE_CUDA') == '1':
             raise ConfigError(
                 'FORCE_CUDA=1, but there is no nvcc: install the CUDA toolkit '
-                f'{torch.version.cuda}, or say CUDA_HOME=...'
+                f'{torch.version.cuda}, or set CUDA_HOME=...'
             )
         print('there is a GPU but no nvcc (CUDA toolkit): CPU ops only')
         return False
@@ -156,10 +157,10 @@ def _with_cuda(cpp_extension) -> bool:
 
 
 def _sources(csrc: Path, folder: Path, cuda: bool) -> list[Path]:
-    """What to compile: mmcv's files for the CPU, gathered into two.
+    """List the files to compile, with mmcv's CPU files merged into two.
 
-    Reading PyTorch's headers takes most of the time of each file, so that two
-    files take 2 minutes of one core where mmcv's own 77 take 20.
+    Reading PyTorch's headers takes most of the time for each file: two files
+    take 2 minutes on one core, mmcv's own 77 files take 20.
     """
     pytorch = csrc / 'pytorch'
     binding = pytorch / 'pybind.cpp'

@@ -158,7 +158,7 @@ def sources(mmcv):
 
 
 def test_compiling_says_what_is_missing(mmcv, tmp_path, monkeypatch):
-    with pytest.raises(ConfigError, match='holds no sources'):
+    with pytest.raises(ConfigError, match='has no sources'):
         install.compile_ops()
     (mmcv / 'ops' / 'csrc').mkdir(parents=True)
     monkeypatch.setenv('CXX', 'no-such-compiler')

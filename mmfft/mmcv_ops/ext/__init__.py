@@ -5,14 +5,14 @@ mmcv's operators are C++ that has to be compiled for the installed PyTorch.
 torchvision's wheels hold the ones that detectors and segmentors call: NMS,
 RoIAlign and deformable convolution, for the CPU and for CUDA. The functions
 here have the names and arguments of mmcv's ``pybind.cpp`` and call those, or
-write the operator in PyTorch.
+implement the operator in PyTorch.
 
 Python imports this package under the name ``mmcv._ext``, without
-``mmfft/__init__.py``: see :mod:`mmfft.mmcv_ops`. It therefore imports PyTorch,
-torchvision and NumPy only.
+``mmfft/__init__.py``: see :mod:`mmfft.mmcv_ops`. It therefore imports only
+PyTorch, torchvision and NumPy.
 
-An op that is not here is an error when it is called, not when it is imported,
-since ``mmcv.ops`` looks up all of its ops at once.
+An op that is missing here raises an error when it is called, not when it is
+imported, since ``mmcv.ops`` looks up all of its ops at once.
 """
 
 from collections.abc import Callable

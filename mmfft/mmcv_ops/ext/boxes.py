@@ -1,12 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Overlaps of boxes, and what suppresses boxes by them."""
+"""Overlaps of boxes, and suppression of boxes that overlap."""
 
 import numpy as np
 import torch
 import torchvision
 from torch import Tensor
 
-# Held at a time: 64 MiB.
+# Number of overlaps in memory at a time: 64 MiB.
 _MOST_OVERLAPS = 2**24
 
 
@@ -18,13 +18,14 @@ def nms(
     Args:
         boxes (Tensor): Corners ``x1, y1, x2, y2``, of shape ``(N, 4)``.
         scores (Tensor): Scores, of shape ``(N,)``.
-        iou_threshold (float): Overlap above which the lower score goes.
-        offset (int): Added to widths and heights, 0 or 1.
+        iou_threshold (float): Overlap above which the box with the lower score
+            is removed.
+        offset (int): Number that is added to widths and heights, 0 or 1.
 
     Returns:
-        Tensor: Indices of the boxes that stay, highest score first.
+        Tensor: Indices of the boxes that are kept, highest score first.
     """
-    # mmcv's order of equal scores, which is not torchvision's.
+    # mmcv orders boxes of equal scores like this, unlike torchvision.
     order = scores.sort(0, descending=True)[1]
     boxes = boxes[order]
     # mmcv takes the threshold as float32.
@@ -33,20 +34,21 @@ def nms(
         groups = _groups(boxes, lambda iou: iou > iou_threshold, offset)
         keep = torch.tensor([g[0] for g in groups], dtype=torch.long)
         return order[keep.to(order.device)]
-    # torchvision's sort is stable: with equal scores it keeps the order.
+    # torchvision's sort is stable: it keeps the order of equal scores.
     same = scores.new_zeros(len(scores))
     return order[torchvision.ops.nms(boxes, same, iou_threshold)]
 
 
 def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
-    """Non-maximum suppression that tells what each box suppressed.
+    """Non-maximum suppression that reports what each box suppressed.
 
     Args:
-        dets (Tensor): Corners and score, of shape ``(N, 5)``.
-        iou_threshold (float): Overlap from which the lower score goes.
+        dets (Tensor): Corners and score of each box, of shape ``(N, 5)``.
+        iou_threshold (float): Overlap from which on the box with the lower
+            score is removed.
 
     Returns:
-        list[list[int]]: Index of each box that stays, highest score first,
+        list[list[int]]: Index of each box that is kept, highest score first,
         followed by the indices of the boxes that it suppressed.
     """
     order = dets[:, 4].sort(0, descending=True)[1]
@@ -57,12 +59,13 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
 
 def _groups(boxes, suppresses, offset=0) -> list[np.ndarray]:
-    """Each box that stays, followed by those that it suppresses.
+    """List each box that is kept, followed by those that it suppresses.
 
     Args:
         boxes (Tensor): Corners, highest score first.
-        suppresses (Callable): Overlaps to whether that is too much.
-        offset (int): As of :func:`nms`.
+        suppresses (Callable): Function from overlaps to whether they are too
+            large.
+        offset (int): As in :func:`nms`.
     """
     rows = max(1, _MOST_OVERLAPS // max(1, len(boxes)))
     left = np.ones(len(boxes), dtype=bool)
@@ -90,7 +93,7 @@ def softnms(
     method: int,
     offset: int,
 ) -> Tensor:
-    """Suppression that lowers scores instead of dropping boxes.
+    """Suppression that lowers scores instead of removing boxes.
 
     `Soft-NMS - Improving Object Detection With One Line of Code
     <https://arxiv.org/abs/1704.04503>`_.
@@ -98,16 +101,17 @@ def softnms(
     Args:
         boxes (Tensor): Corners, of shape ``(N, 4)``, float32 on the CPU.
         scores (Tensor): Scores, of shape ``(N,)``.
-        dets (Tensor): Takes corners and lowered score of each box that stays,
-            of shape ``(N, 5)``.
-        iou_threshold (float): Overlap from which scores are lowered.
+        dets (Tensor): Receives corners and lowered score of each box that is
+            kept, of shape ``(N, 5)``.
+        iou_threshold (float): Overlap from which on scores are lowered.
         sigma (float): Width of the Gaussian.
-        min_score (float): Score below which a box goes.
-        method (int): 0 drops (as NMS), 1 lowers linearly, 2 by a Gaussian.
-        offset (int): As of :func:`nms`.
+        min_score (float): Score below which a box is removed.
+        method (int): 0 to remove boxes as NMS does, 1 to lower scores
+            linearly, 2 to lower them by a Gaussian.
+        offset (int): As in :func:`nms`.
 
     Returns:
-        Tensor: Indices of the boxes that stay, in the order of ``dets``.
+        Tensor: Indices of the boxes that are kept, in the order of ``dets``.
     """
     weights = _weights_of_rows(boxes, iou_threshold, sigma, method, offset)
     min_score = np.float32(min_score)
@@ -126,7 +130,7 @@ def softnms(
         if kept == len(stays):
             score[rest] = lowered
         else:
-            # mmcv puts the last box into the place of one that goes.
+            # mmcv puts the last box in the place of one that is removed.
             moves = np.arange(kept)
             holes = np.flatnonzero(~stays[:kept])
             moves[holes] = kept + np.flatnonzero(stays[kept:])[::-1]
@@ -141,20 +145,20 @@ def softnms(
 
 
 def _argmax(scores: np.ndarray) -> int:
-    """The first of the largest, as comparing one by one finds it."""
+    """Index of the first of the largest, as a loop of comparisons finds it."""
     best = scores.argmax()
-    if np.isnan(scores[best]):  # boxes without area, in NumPy's eyes largest
+    if np.isnan(scores[best]):  # boxes without area; NumPy sorts NaN last
         best = 0 if np.isnan(scores[0]) else np.nanargmax(scores)
     return int(best)
 
 
 def _weights_of_rows(boxes, iou_threshold, sigma, method, offset):
-    """A function from a box to what the scores of all are multiplied by."""
+    """Make a function from a box to the factors of the scores of all boxes."""
     iou_threshold, sigma = np.float32(iou_threshold), np.float32(sigma)
 
     def weigh(overlaps: np.ndarray) -> np.ndarray:
         if method == 2:
-            # Through float64: nearer to that of C in float32 than NumPy's.
+            # In float64, which comes nearer to C's float32 exp than NumPy's.
             power = -(overlaps * overlaps) / sigma
             return np.exp(power.astype(np.float64)).astype(np.float32)
         lowered = 1 - overlaps if method == 1 else np.float32(0)
@@ -181,12 +185,12 @@ def bbox_overlaps(
     Args:
         bboxes1 (Tensor): Corners, of shape ``(M, 4)``.
         bboxes2 (Tensor): Corners, of shape ``(N, 4)``.
-        ious (Tensor): Takes the overlaps, of shape ``(M, N)``, or ``(M,)``
+        ious (Tensor): Receives the overlaps, of shape ``(M, N)``, or ``(M,)``
             if aligned.
-        mode (int): 0 divides the intersection by the union, 1 by the first
-            box.
+        mode (int): 0 to divide the intersection by the union, 1 to divide it
+            by the first box.
         aligned (bool): Whether to pair the boxes one by one.
-        offset (int): As of :func:`nms`.
+        offset (int): As in :func:`nms`.
     """
     if aligned:
         bboxes1 = bboxes1[:, None]
@@ -198,7 +202,7 @@ def bbox_overlaps(
 def _overlaps(
     boxes1: Tensor, boxes2: Tensor, mode: int, offset: int
 ) -> Tensor:
-    # The operations of mmcv in its order, so that results are the same bits.
+    # mmcv's operations in mmcv's order, so that results agree to the bit.
     x1, y1, x2, y2 = boxes1[..., :, None, :].unbind(-1)
     u1, v1, u2, v2 = boxes2[..., None, :, :].unbind(-1)
     width = (torch.min(x2, u2) - torch.max(x1, u1) + offset).clamp_(min=0)

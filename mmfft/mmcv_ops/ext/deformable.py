@@ -1,8 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Deformable convolution by torchvision's, deformable attention by PyTorch's.
+"""Deformable convolution with torchvision, deformable attention in PyTorch.
 
-The arguments are mmcv's. ``columns`` and ``ones`` are its work space and
-``im2col_step`` is how many images it takes at a time: nothing here uses them.
+The arguments are those of mmcv. ``columns`` and ``ones`` are its workspace and
+``im2col_step`` is the number of images that it processes at a time: nothing
+here uses them.
 """
 
 from collections.abc import Sequence
@@ -39,21 +40,22 @@ def deform_conv_forward(
     Args:
         input (Tensor): Feature map, of shape ``(B, C, H, W)``.
         weight (Tensor): Kernels, of shape ``(O, C / group, kH, kW)``.
-        offset (Tensor): Shifts of the taps, first down, then right, of shape
-            ``(B, 2 * deformable_group * kH * kW, H', W')``.
-        output (Tensor): Takes the result, of shape ``(B, O, H', W')``.
+        offset (Tensor): Shifts of the taps, each first downwards, then to the
+            right, of shape ``(B, 2 * deformable_group * kH * kW, H', W')``.
+        output (Tensor): Receives the result, of shape ``(B, O, H', W')``.
         columns (Tensor): Not used.
         ones (Tensor): Not used.
         kW (int): Width of the kernels.
         kH (int): Height of the kernels.
-        dW (int): Stride to the right.
-        dH (int): Stride downwards.
-        padW (int): Zeros on the left and on the right.
-        padH (int): Zeros above and below.
-        dilationW (int): Distance of taps to the right.
-        dilationH (int): Distance of taps downwards.
-        group (int): Groups of channels that the kernels see.
-        deformable_group (int): Groups of channels that shift together.
+        dW (int): Horizontal stride.
+        dH (int): Vertical stride.
+        padW (int): Zero padding on the left and on the right.
+        padH (int): Zero padding at the top and at the bottom.
+        dilationW (int): Horizontal distance of the taps.
+        dilationH (int): Vertical distance of the taps.
+        group (int): Number of groups of channels of the kernels.
+        deformable_group (int): Number of groups of channels, each with shifts
+            of its own.
         im2col_step (int): Not used.
     """
     output.copy_(
@@ -88,26 +90,26 @@ def deform_conv_backward_input(
     deformable_group: int,
     im2col_step: int,
 ) -> None:
-    """The gradients of :func:`deform_conv_forward` for map and shifts.
+    """Gradients of :func:`deform_conv_forward` for feature map and shifts.
 
     Args:
-        input (Tensor): As forward.
-        offset (Tensor): As forward.
+        input (Tensor): As in the forward pass.
+        offset (Tensor): As in the forward pass.
         gradOutput (Tensor): Gradient of the result.
-        gradInput (Tensor): Takes the gradient of the feature map.
-        gradOffset (Tensor): Takes the gradient of the shifts.
-        weight (Tensor): As forward.
+        gradInput (Tensor): Receives the gradient of the feature map.
+        gradOffset (Tensor): Receives the gradient of the shifts.
+        weight (Tensor): As in the forward pass.
         columns (Tensor): Not used.
-        kW (int): As forward.
-        kH (int): As forward.
-        dW (int): As forward.
-        dH (int): As forward.
-        padW (int): As forward.
-        padH (int): As forward.
-        dilationW (int): As forward.
-        dilationH (int): As forward.
-        group (int): As forward.
-        deformable_group (int): As forward.
+        kW (int): As in the forward pass.
+        kH (int): As in the forward pass.
+        dW (int): As in the forward pass.
+        dH (int): As in the forward pass.
+        padW (int): As in the forward pass.
+        padH (int): As in the forward pass.
+        dilationW (int): As in the forward pass.
+        dilationH (int): As in the forward pass.
+        group (int): As in the forward pass.
+        deformable_group (int): As in the forward pass.
         im2col_step (int): Not used.
     """
     grads = _deform_conv_gradients(
@@ -142,32 +144,33 @@ def deform_conv_backward_parameters(
     scale: float,
     im2col_step: int,
 ) -> None:
-    """The gradient of :func:`deform_conv_forward` for the kernels.
+    """Gradient of :func:`deform_conv_forward` for the kernels.
 
     Args:
-        input (Tensor): As forward.
-        offset (Tensor): As forward.
+        input (Tensor): As in the forward pass.
+        offset (Tensor): As in the forward pass.
         gradOutput (Tensor): Gradient of the result.
-        gradWeight (Tensor): The gradient of the kernels is added to it.
+        gradWeight (Tensor): Tensor to which the gradient of the kernels is
+            added.
         columns (Tensor): Not used.
         ones (Tensor): Not used.
-        kW (int): As forward.
-        kH (int): As forward.
-        dW (int): As forward.
-        dH (int): As forward.
-        padW (int): As forward.
-        padH (int): As forward.
-        dilationW (int): As forward.
-        dilationH (int): As forward.
-        group (int): As forward.
-        deformable_group (int): As forward.
-        scale (float): Factor of what is added.
+        kW (int): As in the forward pass.
+        kH (int): As in the forward pass.
+        dW (int): As in the forward pass.
+        dH (int): As in the forward pass.
+        padW (int): As in the forward pass.
+        padH (int): As in the forward pass.
+        dilationW (int): As in the forward pass.
+        dilationH (int): As in the forward pass.
+        group (int): As in the forward pass.
+        deformable_group (int): As in the forward pass.
+        scale (float): Factor of the gradient that is added.
         im2col_step (int): Not used.
     """
     grads = _deform_conv_gradients(
         gradOutput,
         input,
-        # The values do not matter for this gradient.
+        # This gradient does not depend on the values of the kernels.
         gradWeight,
         offset,
         None,
@@ -197,30 +200,31 @@ def modulated_deform_conv_forward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """Deformable convolution whose taps have weights of their own.
+    """Deformable convolution in which each tap has a weight of its own.
 
     `Deformable ConvNets v2 <https://arxiv.org/abs/1811.11168>`_.
 
     Args:
         input (Tensor): Feature map, of shape ``(B, C, H, W)``.
         weight (Tensor): Kernels, of shape ``(O, C / group, kH, kW)``.
-        bias (Tensor): Added to the result, of shape ``(O,)``.
+        bias (Tensor): Bias that is added to the result, of shape ``(O,)``.
         ones (Tensor): Not used.
-        offset (Tensor): Shifts, as of :func:`deform_conv_forward`.
+        offset (Tensor): Shifts, as in :func:`deform_conv_forward`.
         mask (Tensor): Weights of the taps, of shape
             ``(B, deformable_group * kH * kW, H', W')``.
-        output (Tensor): Takes the result, of shape ``(B, O, H', W')``.
+        output (Tensor): Receives the result, of shape ``(B, O, H', W')``.
         columns (Tensor): Not used.
         kernel_h (int): Height of the kernels.
         kernel_w (int): Width of the kernels.
-        stride_h (int): Stride downwards.
-        stride_w (int): Stride to the right.
-        pad_h (int): Zeros above and below.
-        pad_w (int): Zeros on the left and on the right.
-        dilation_h (int): Distance of taps downwards.
-        dilation_w (int): Distance of taps to the right.
-        group (int): Groups of channels that the kernels see.
-        deformable_group (int): Groups of channels that shift together.
+        stride_h (int): Vertical stride.
+        stride_w (int): Horizontal stride.
+        pad_h (int): Zero padding at the top and at the bottom.
+        pad_w (int): Zero padding on the left and on the right.
+        dilation_h (int): Vertical distance of the taps.
+        dilation_w (int): Horizontal distance of the taps.
+        group (int): Number of groups of channels of the kernels.
+        deformable_group (int): Number of groups of channels, each with shifts
+            of its own.
         with_bias (bool): Whether to add ``bias``.
     """
     output.copy_(
@@ -263,33 +267,33 @@ def modulated_deform_conv_backward(
     deformable_group: int,
     with_bias: bool,
 ) -> None:
-    """The gradients of :func:`modulated_deform_conv_forward`.
+    """Gradients of :func:`modulated_deform_conv_forward`.
 
     Args:
-        input (Tensor): As forward.
-        weight (Tensor): As forward.
-        bias (Tensor): As forward.
+        input (Tensor): As in the forward pass.
+        weight (Tensor): As in the forward pass.
+        bias (Tensor): As in the forward pass.
         ones (Tensor): Not used.
-        offset (Tensor): As forward.
-        mask (Tensor): As forward.
+        offset (Tensor): As in the forward pass.
+        mask (Tensor): As in the forward pass.
         columns (Tensor): Not used.
-        grad_input (Tensor): Takes the gradient of the feature map.
-        grad_weight (Tensor): Takes the gradient of the kernels.
-        grad_bias (Tensor): Takes the gradient of the bias.
-        grad_offset (Tensor): Takes the gradient of the shifts.
-        grad_mask (Tensor): Takes the gradient of the weights of the taps.
+        grad_input (Tensor): Receives the gradient of the feature map.
+        grad_weight (Tensor): Receives the gradient of the kernels.
+        grad_bias (Tensor): Receives the gradient of the bias.
+        grad_offset (Tensor): Receives the gradient of the shifts.
+        grad_mask (Tensor): Receives the gradient of the weights of the taps.
         grad_output (Tensor): Gradient of the result.
-        kernel_h (int): As forward.
-        kernel_w (int): As forward.
-        stride_h (int): As forward.
-        stride_w (int): As forward.
-        pad_h (int): As forward.
-        pad_w (int): As forward.
-        dilation_h (int): As forward.
-        dilation_w (int): As forward.
-        group (int): As forward.
-        deformable_group (int): As forward.
-        with_bias (bool): As forward.
+        kernel_h (int): As in the forward pass.
+        kernel_w (int): As in the forward pass.
+        stride_h (int): As in the forward pass.
+        stride_w (int): As in the forward pass.
+        pad_h (int): As in the forward pass.
+        pad_w (int): As in the forward pass.
+        dilation_h (int): As in the forward pass.
+        dilation_w (int): As in the forward pass.
+        group (int): As in the forward pass.
+        deformable_group (int): As in the forward pass.
+        with_bias (bool): As in the forward pass.
     """
     grads = _deform_conv_gradients(
         grad_output,
@@ -317,7 +321,7 @@ def _deform_conv_gradients(
     mask: Tensor | None,
     numbers: Sequence[int],
 ) -> tuple[Tensor, ...]:
-    """The gradients for map, kernels, shifts, weights of taps and bias."""
+    """Gradients for map, kernels, shifts, weights of taps and bias."""
     use_mask = mask is not None
     if not use_mask:
         mask = input.new_zeros((len(input), 1))
@@ -341,18 +345,18 @@ def ms_deform_attn_forward(
     attention_weights: Tensor,
     im2col_step: int,
 ) -> Tensor:
-    """Attention to a few points of maps of several sizes.
+    """Attention to a few points in feature maps of several sizes.
 
     `Deformable DETR <https://arxiv.org/abs/2010.04159>`_, equation 3.
 
     Args:
-        value (Tensor): The maps, one after the other, of shape
-            ``(B, keys, heads, C)``.
+        value (Tensor): Positions of all maps, one map after the other, of
+            shape ``(B, keys, heads, C)``.
         value_spatial_shapes (Tensor): Height and width of each map, of shape
             ``(levels, 2)``.
         value_level_start_index (Tensor): Not used: it follows from the sizes.
-        sampling_locations (Tensor): Where to look, from the left and from the
-            top, in ``[0, 1]``, of shape
+        sampling_locations (Tensor): Points to sample, as distances from the
+            left and from the top in ``[0, 1]``, of shape
             ``(B, queries, heads, levels, points, 2)``.
         attention_weights (Tensor): Weights of the points, of shape
             ``(B, queries, heads, levels, points)``.
@@ -378,18 +382,18 @@ def ms_deform_attn_backward(
     grad_attn_weight: Tensor,
     im2col_step: int,
 ) -> None:
-    """The gradients of :func:`ms_deform_attn_forward`.
+    """Gradients of :func:`ms_deform_attn_forward`.
 
     Args:
-        value (Tensor): As forward.
-        value_spatial_shapes (Tensor): As forward.
+        value (Tensor): As in the forward pass.
+        value_spatial_shapes (Tensor): As in the forward pass.
         value_level_start_index (Tensor): Not used.
-        sampling_locations (Tensor): As forward.
-        attention_weights (Tensor): As forward.
-        grad_output (Tensor): Gradient of the sums.
-        grad_value (Tensor): Takes the gradient of the maps.
-        grad_sampling_loc (Tensor): Takes the gradient of the places.
-        grad_attn_weight (Tensor): Takes the gradient of the weights.
+        sampling_locations (Tensor): As in the forward pass.
+        attention_weights (Tensor): As in the forward pass.
+        grad_output (Tensor): Gradient of the weighted sums.
+        grad_value (Tensor): Receives the gradient of the maps.
+        grad_sampling_loc (Tensor): Receives the gradient of the points.
+        grad_attn_weight (Tensor): Receives the gradient of the weights.
         im2col_step (int): Not used.
     """
     with torch.enable_grad():

@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Focal losses, for which mmcv has kernels for GPUs only.
+"""Focal losses, for which mmcv has kernels only for GPUs.
 
 `Focal Loss for Dense Object Detection <https://arxiv.org/abs/1708.02002>`_,
-equations 4 and 5. As in mmcv, a logarithm is taken of the smallest normal
-float32 at least.
+equations 4 and 5. As in mmcv, arguments of logarithms are at least the
+smallest normal float32.
 """
 
 import torch
@@ -20,16 +20,17 @@ def sigmoid_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """The loss of each class by itself.
+    """Sigmoid focal loss of each class of each row.
 
     Args:
         input (Tensor): Logits, of shape ``(N, C)``.
-        target (Tensor): Class of each row, of shape ``(N,)``; one that is not
-            in ``[0, C)`` is the background.
+        target (Tensor): Class of each row, of shape ``(N,)``; a class outside
+            of ``[0, C)`` is the background.
         weight (Tensor): Weight of each class, of shape ``(C,)`` or ``(0,)``.
-        output (Tensor): Takes the losses, of shape ``(N, C)``.
-        gamma (float): Exponent that plays down what is easy.
-        alpha (float): Weight of the class itself against all others.
+        output (Tensor): Receives the losses, of shape ``(N, C)``.
+        gamma (float): Exponent that reduces the loss of easy examples.
+        alpha (float): Weight of the target class; all others have the weight
+            ``1 - alpha``.
     """
     _, share, right, wrong = _of_classes(input, target, weight, alpha)
     log = right.clamp(min=_TINY).log()
@@ -44,15 +45,15 @@ def sigmoid_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """The derivative of each loss by its own logit.
+    """Derivative of each loss with respect to its own logit.
 
     Args:
-        input (Tensor): As forward.
-        target (Tensor): As forward.
-        weight (Tensor): As forward.
-        grad_input (Tensor): Takes the derivatives, of shape ``(N, C)``.
-        gamma (float): As forward.
-        alpha (float): As forward.
+        input (Tensor): As in the forward pass.
+        target (Tensor): As in the forward pass.
+        weight (Tensor): As in the forward pass.
+        grad_input (Tensor): Receives the derivatives, of shape ``(N, C)``.
+        gamma (float): As in the forward pass.
+        alpha (float): As in the forward pass.
     """
     sign, share, right, wrong = _of_classes(input, target, weight, alpha)
     log = right.clamp(min=_TINY).log()
@@ -61,7 +62,7 @@ def sigmoid_focal_loss_backward(
 
 
 def _of_classes(input, target, weight, alpha):
-    """Sign of each logit, its factor, probabilities of right and wrong."""
+    """Sign and factor of each logit, and probabilities of right and wrong."""
     classes = torch.arange(input.size(1), device=input.device)
     is_class = target[:, None] == classes
     sign = torch.where(is_class, 1, -1).to(input.dtype)
@@ -79,15 +80,15 @@ def softmax_focal_loss_forward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """The loss of each row.
+    """Softmax focal loss of each row.
 
     Args:
         input (Tensor): Probabilities, of shape ``(N, C)``.
-        target (Tensor): Class of each row, of shape ``(N,)``; a negative one
-            has no loss.
+        target (Tensor): Class of each row, of shape ``(N,)``; the loss of a
+            negative class is 0.
         weight (Tensor): Weight of each class, of shape ``(C,)`` or ``(0,)``.
-        output (Tensor): Takes the losses, of shape ``(N,)``.
-        gamma (float): Exponent that plays down what is easy.
+        output (Tensor): Receives the losses, of shape ``(N,)``.
+        gamma (float): Exponent that reduces the loss of easy examples.
         alpha (float): Factor of the whole loss.
     """
     share, right = _of_targets(input, target, weight, alpha)
@@ -104,17 +105,17 @@ def softmax_focal_loss_backward(
     gamma: float,
     alpha: float,
 ) -> None:
-    """The derivative of each loss by the logits of its row.
+    """Derivative of each loss with respect to the logits of its row.
 
     Args:
-        input (Tensor): Probabilities, as forward.
-        target (Tensor): As forward.
-        weight (Tensor): As forward.
-        buff (Tensor): Takes the derivative by the logarithm of the target's
-            probability, of shape ``(N,)``.
-        grad_input (Tensor): Takes the derivatives, of shape ``(N, C)``.
-        gamma (float): As forward.
-        alpha (float): As forward.
+        input (Tensor): Probabilities, as in the forward pass.
+        target (Tensor): As in the forward pass.
+        weight (Tensor): As in the forward pass.
+        buff (Tensor): Receives the derivative with respect to the logarithm of
+            the target's probability, of shape ``(N,)``.
+        grad_input (Tensor): Receives the derivatives, of shape ``(N, C)``.
+        gamma (float): As in the forward pass.
+        alpha (float): As in the forward pass.
     """
     share, right = _of_targets(input, target, weight, alpha)
     wrong, log = 1 - right, right.clamp(min=_TINY).log()

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""RoIAlign, by torchvision's."""
+"""RoIAlign with torchvision."""
 
 import torch
 import torchvision  # noqa: F401  registers the ops
@@ -19,29 +19,30 @@ def roi_align_forward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """The average of a feature map in the bins of regions.
+    """Average a feature map over the bins of regions.
 
     Args:
         input (Tensor): Feature map, of shape ``(B, C, H, W)``.
-        rois (Tensor): Index of the image and corners, of shape ``(N, 5)``.
-        output (Tensor): Takes the averages, of shape
+        rois (Tensor): Index of the image and corners of each region, of shape
+            ``(N, 5)``.
+        output (Tensor): Receives the averages, of shape
             ``(N, C, aligned_height, aligned_width)``.
-        argmax_y (Tensor): Not used: it is for the maximum.
-        argmax_x (Tensor): Not used: it is for the maximum.
-        aligned_height (int): Bins of a region, from top to bottom.
-        aligned_width (int): Bins of a region, from left to right.
-        spatial_scale (float): Pixels of the map for a unit of the corners.
-        sampling_ratio (int): Points of a bin in each direction; 0 for as many
-            as it has pixels.
-        pool_mode (int): 1, the average.
-        aligned (bool): Whether pixels have their centres at half numbers.
+        argmax_y (Tensor): Not used, except by mmcv for the maximum.
+        argmax_x (Tensor): Not used, except by mmcv for the maximum.
+        aligned_height (int): Number of bins of a region from top to bottom.
+        aligned_width (int): Number of bins of a region from left to right.
+        spatial_scale (float): Pixels of the map per unit of the corners.
+        sampling_ratio (int): Number of points of a bin in each direction; 0
+            for as many as the bin has pixels.
+        pool_mode (int): 1 for the average, the only mode that is supported.
+        aligned (bool): Whether the centres of pixels are at half-integers.
 
     Raises:
-        NotImplementedError: For the maximum.
+        NotImplementedError: If ``pool_mode`` asks for the maximum.
     """
     _require_average(pool_mode)
-    # Not torchvision.ops.roi_align: in PyTorch's deterministic mode that takes
-    # a form in Python, which differs where a region leaves the map.
+    # Not torchvision.ops.roi_align: in PyTorch's deterministic mode that uses
+    # Python code, which differs where a region extends beyond the map.
     output.copy_(
         torch.ops.torchvision.roi_align(
             input,
@@ -68,23 +69,23 @@ def roi_align_backward(
     pool_mode: int,
     aligned: bool,
 ) -> None:
-    """The gradient of :func:`roi_align_forward` for the feature map.
+    """Gradient of :func:`roi_align_forward` for the feature map.
 
     Args:
         grad_output (Tensor): Gradient of the averages.
-        rois (Tensor): As forward.
+        rois (Tensor): As in the forward pass.
         argmax_y (Tensor): Not used.
         argmax_x (Tensor): Not used.
-        grad_input (Tensor): Takes the gradient of the feature map.
-        aligned_height (int): As forward.
-        aligned_width (int): As forward.
-        spatial_scale (float): As forward.
-        sampling_ratio (int): As forward.
-        pool_mode (int): As forward.
-        aligned (bool): As forward.
+        grad_input (Tensor): Receives the gradient of the feature map.
+        aligned_height (int): As in the forward pass.
+        aligned_width (int): As in the forward pass.
+        spatial_scale (float): As in the forward pass.
+        sampling_ratio (int): As in the forward pass.
+        pool_mode (int): As in the forward pass.
+        aligned (bool): As in the forward pass.
 
     Raises:
-        NotImplementedError: For the maximum.
+        NotImplementedError: If ``pool_mode`` asks for the maximum.
     """
     _require_average(pool_mode)
     rois = rois.to(grad_output.dtype)
@@ -119,11 +120,12 @@ def _gradient_in_order(
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """The gradient by matrix products.
+    """Compute the gradient by matrix products, which are deterministic.
 
-    torchvision's kernel for GPUs adds in any order, and refuses in PyTorch's
-    deterministic mode. The average over a bin is one over its rows and one
-    over its columns, so that forward is ``rows @ map @ columns.T``.
+    torchvision's kernel for GPUs adds in arbitrary order, and raises an error
+    in PyTorch's deterministic mode. Averaging over a bin means averaging over
+    its rows and over its columns, so the forward pass is
+    ``rows @ map @ columns.T``.
     """
     corners = rois[:, 1:] * spatial_scale - 0.5 * aligned
     left, top, right, bottom = corners.unbind(1)
