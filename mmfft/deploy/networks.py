@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What of a toolbox's model is deployed: image tensor in, named tensors out.
+"""The part of a toolbox's model that is exported: image in, named tensors out.
 
-The image is the one that the model's data preprocessor would have made:
-normalized, in its order of channels, padded. What comes after the outputs, as
-boxes out of deltas and their suppression, is left to the application.
+The image must be as the model's data preprocessor would return it: normalized,
+in its order of channels, padded. What follows the outputs, such as decoding
+boxes from deltas and suppressing some, is left to the application.
 """
 
 import json
@@ -24,9 +24,9 @@ class Network(nn.Module):
     """A model of a toolbox as a plain function of tensors.
 
     Args:
-        model (nn.Module): The model; evaluation mode is set.
+        model (nn.Module): Model of a toolbox; it is set to evaluation mode.
         metadata (dict[str, str]): What a user of the exported file must know,
-            above all how to normalize an image.
+            above all how to normalize an image. Defaults to none.
     """
 
     def __init__(self, model: nn.Module, metadata: dict[str, str] = {}):
@@ -37,34 +37,34 @@ class Network(nn.Module):
 
     @property
     def img_size(self) -> tuple[int, int]:
-        """Image size ``(H, W)`` that the backbone stores its filters for.
+        """Image size ``(H, W)`` for which the backbone stores its filters.
 
         Raises:
-            ConfigError: If it is a backbone that does not tell.
+            ConfigError: If the backbone has no ``img_size``.
         """
         backbone = self.model.backbone
         if not hasattr(backbone, 'img_size'):
             raise ConfigError(
-                f'{type(backbone).__name__} does not tell an image size: '
-                'choose one by --shape'
+                f'{type(backbone).__name__} has no img_size: choose an image '
+                'size with --shape'
             )
         return backbone.img_size
 
     def named_outputs(self, image: Tensor) -> dict[str, Tensor]:
-        """The outputs with their names, in their order."""
+        """Compute the outputs, by name and in order."""
         raise NotImplementedError
 
     def replace_unexportable(self) -> None:
-        """Write modules that exporters cannot take as ones that they can."""
+        """Replace modules that exporters do not support by equal ones."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, float32 whatever the weights are.
+        """Compute the outputs, in float32 whatever the weights are.
 
         Args:
             image (Tensor): Normalized images, float32 ``(B, C, H, W)``.
 
         Returns:
-            tuple[Tensor]: As of :meth:`named_outputs`.
+            tuple[Tensor]: Outputs in the order of :meth:`named_outputs`.
         """
         dtype = next(self.parameters()).dtype
         outputs = self.named_outputs(image.to(dtype))
@@ -99,7 +99,7 @@ class Segmentor(Network):
                 nn.AdaptiveAvgPool2d: lambda module: AdaptiveAvgPool2d(
                     module.output_size
                 ),
-                # Takes the integer part of a size in Python.
+                # mmseg's takes the integer part of a size in Python.
                 Upsample: lambda module: nn.Upsample(
                     module.size,
                     module.scale_factor,
@@ -114,8 +114,8 @@ class Segmentor(Network):
 class Detector(Network):
     """Backbone and neck of a detector of mmdet; a RetinaNet with its head.
 
-    Outputs are ``feature_0``, ... for each level of the neck, or for a
-    RetinaNet ``cls_score_0``, ..., ``bbox_pred_0``, ...: logits
+    Outputs are ``feature_0``, ... for each level of the neck or, for a
+    RetinaNet, ``cls_score_0``, ..., ``bbox_pred_0``, ...: logits
     ``(B, anchors * classes, h, w)`` and deltas ``(B, anchors * 4, h, w)``.
     """
 
@@ -146,15 +146,16 @@ def load_network(cfg: Config, checkpoint: str) -> Network:
     """Build the model of a config with the weights of a checkpoint.
 
     Args:
-        cfg (Config): Of mmpretrain, mmseg or mmdet, as its
-            ``default_scope`` tells.
-        checkpoint (str): A file, an address or ``mmfft://``.
+        cfg (Config): Config of mmpretrain, mmseg or mmdet, as named by its
+            ``default_scope``.
+        checkpoint (str): Path or URL of a file, or ``mmfft://`` and a name.
 
     Returns:
-        Network: On the CPU. Its metadata tell the config's normalization.
+        Network: Network on the CPU, with the config's normalization in its
+        metadata.
 
     Raises:
-        ConfigError: If the config is of another toolbox, the checkpoint
+        ConfigError: If the config is for another toolbox, the checkpoint
             cannot be read or it lacks weights of the model.
     """
     network = choose_by_scope(cfg, NETWORKS)
@@ -162,11 +163,11 @@ def load_network(cfg: Config, checkpoint: str) -> Network:
 
 
 def _normalization(cfg: Config) -> dict[str, str]:
-    """What the data preprocessor does to an image, for who must do it."""
+    """Describe what the data preprocessor of a config does to an image."""
     data_preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
         'data_preprocessor', {}
     )
-    # OpenCV reads BGR, and the toolboxes' pipelines with it.
+    # OpenCV reads images as BGR, and so do the toolboxes' pipelines.
     to_rgb = any(data_preprocessor.get(k) for k in ('to_rgb', 'bgr_to_rgb'))
     values = dict(
         mean=data_preprocessor.get('mean'),
@@ -192,10 +193,10 @@ def _replace(
 
 
 class AdaptiveAvgPool2d(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as a product with a matrix a side.
+    """``nn.AdaptiveAvgPool2d`` as products with one matrix per side.
 
-    ONNX has no such pooling, and exporters do without where the output size
-    does not divide the input size or the latter is not known.
+    ONNX has no such pooling, and exporters support it only if the output size
+    divides the input size and the input size is known.
     """
 
     def __init__(self, output_size: int | tuple[int, int]):
@@ -210,11 +211,11 @@ class AdaptiveAvgPool2d(nn.Module):
 
     @staticmethod
     def means(n: int, size: int, like: Tensor) -> Tensor:
-        """Matrix ``(size, n)``; window i of n is [i n / s, (i+1) n / s[."""
+        """Matrix ``(size, n)``; window i is [i n / size, (i+1) n / size)."""
         like32 = like.new_empty(0, dtype=torch.float32)
         index = whole_numbers(n, like32)
         window = whole_numbers(size, like32)[:, None]
-        # In whole numbers, so that nothing is rounded.
+        # Only whole numbers are compared, so that nothing is rounded.
         inside = (index + 1) * size > window * n
         inside = (inside & (index * size < (window + 1) * n)).float()
         return (inside / inside.sum(1, keepdim=True)).to(like.dtype)

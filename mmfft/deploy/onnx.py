@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""ONNX files that any runtime takes, checked against PyTorch."""
+"""Export to ONNX files that any runtime can read, checked against PyTorch."""
 
 import copy
 import io
@@ -25,7 +25,7 @@ except ImportError as error:
         f'ONNX cannot be written ({error}): pip install "mmfft[export]"'
     ) from error
 
-# LayerNormalization is an operator from 17 on; 20 is what the exporter knows.
+# LayerNormalization exists from version 17 on; the exporter knows up to 20.
 OPSETS = range(17, 21)
 
 Shape = tuple[int, int, int]  # batch, height, width
@@ -39,29 +39,30 @@ def export(
     opset: int = 17,
     half: bool = False,
 ) -> onnx.ModelProto:
-    """Write a network as ONNX.
+    """Export a network to an ONNX file.
 
-    The graph has operators of the standard domain alone: the spectral filters
-    are matrix products, and so is what resizes them to the image's grid.
+    The graph contains only operators of the standard domain: the spectral
+    filters become matrix products, and so does their resizing to the image's
+    grid.
 
-    PyTorch's exporter by tracing is used. The newer one by ``torch.export``
-    takes minutes where this one takes seconds, since it reasons about every
-    size symbolically.
+    PyTorch's tracing exporter is used. The newer one, based on
+    ``torch.export``, takes minutes instead of seconds, since it reasons about
+    every size symbolically.
 
     Args:
-        network (Network): Not changed.
-        path (str | Path): File to write.
-        size (tuple[int, int]): ``(H, W)`` of the image, and without
-            ``dynamic`` the only one with a batch of 1.
-        dynamic (bool): Whether the file takes any batch and image size.
+        network (Network): Network to export; it is not changed.
+        path (str | Path): Path of the file to write.
+        size (tuple[int, int]): Image size ``(H, W)``. Without ``dynamic`` the
+            file accepts only this size, in batches of 1.
+        dynamic (bool): Whether the file accepts any batch and image size.
             Defaults to False.
         opset (int): Version of the operators, 17 to 20. Defaults to 17.
-        half (bool): Weights and features in float16. The transforms inside
-            of the filters stay float32, and so do the image and the outputs.
-            Defaults to False.
+        half (bool): Whether weights and features are float16. The transforms
+            inside the filters stay float32, and so do the image and the
+            outputs. Defaults to False.
 
     Returns:
-        onnx.ModelProto: What was written.
+        onnx.ModelProto: The model that was written.
 
     Raises:
         ConfigError: If the opset is out of range, the size is not positive,
@@ -86,7 +87,7 @@ def export(
         network.half()
     stream = io.BytesIO()
     with warnings.catch_warnings():
-        # Every shape check of the toolboxes is one, as is the exporter's age.
+        # The toolboxes' shape checks warn, and so does the old exporter.
         warnings.simplefilter('ignore')
         torch.onnx.export(
             network,
@@ -107,13 +108,13 @@ def export(
 
 
 def check_graph(model: onnx.ModelProto) -> None:
-    """See that any runtime can be expected to run a file.
+    """Check that any runtime can be expected to run a model.
 
     Args:
-        model (onnx.ModelProto): To be checked, shapes included.
+        model (onnx.ModelProto): Model to check, including its shapes.
 
     Raises:
-        ConfigError: If it has operators that are not of the standard domain,
+        ConfigError: If it has operators outside of the standard domain,
             Fourier transforms or complex tensors.
         onnx.checker.ValidationError: If it is not valid ONNX.
     """
@@ -145,15 +146,15 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 
 
 def check_shapes(size: tuple[int, int], dynamic: bool) -> list[Shape]:
-    """Batches and image sizes to try a file at.
+    """Choose batch and image sizes at which to check a file.
 
     Args:
-        size (tuple[int, int]): ``(H, W)`` that it was exported with.
-        dynamic (bool): Whether it takes others.
+        size (tuple[int, int]): Image size ``(H, W)`` of the export.
+        dynamic (bool): Whether the file accepts other sizes.
 
     Returns:
-        list[tuple[int, int, int]]: ``(B, H, W)``; if dynamic five, larger and
-        smaller, odd and even.
+        list[tuple[int, int, int]]: Shapes ``(B, H, W)``: only that of the
+        export, or if dynamic five, larger and smaller, odd and even.
     """
     height, width = size
     if not dynamic:
@@ -168,7 +169,7 @@ def check_shapes(size: tuple[int, int], dynamic: bool) -> list[Shape]:
 
 
 def open_session(path: str | Path) -> onnxruntime.InferenceSession:
-    """An onnxruntime on the CPU, with as many threads as PyTorch has."""
+    """Open a file in onnxruntime on the CPU, with PyTorch's thread count."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     return onnxruntime.InferenceSession(
@@ -182,14 +183,14 @@ def compare(
     """Largest difference between onnxruntime and PyTorch on random images.
 
     Args:
-        session (InferenceSession): Of the exported file.
-        network (Network): What was exported, in float32.
-        shape (tuple[int, int, int]): ``(B, H, W)``.
+        session (InferenceSession): Session of the exported file.
+        network (Network): Network that was exported, in float32.
+        shape (tuple[int, int, int]): Shape ``(B, H, W)`` of the images.
 
     Returns:
-        float: Largest absolute difference in an output over its largest
-        value; infinite where shapes differ, not a number where one side has
-        such.
+        float: Largest absolute difference in an output, relative to the
+        largest absolute value of that output in PyTorch; infinite if shapes
+        differ, NaN if either side contains NaN.
     """
     images = _images(network, shape)
     with torch.inference_mode():
@@ -202,14 +203,14 @@ def compare(
 def max_relative_difference(
     outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]
 ) -> float:
-    """See :func:`compare`."""
+    """Largest difference of outputs, defined as in :func:`compare`."""
     if [out.shape for out in outputs] != [out.shape for out in expected]:
         return math.inf
     differences = [
         np.abs(out - other).max() / np.abs(other).max()
         for out, other in zip(outputs, expected)
     ]
-    # numpy's maximum hands a NaN on, Python's may not.
+    # NumPy's maximum propagates NaN, Python's may not.
     return float(np.max(differences))
 
 
@@ -219,16 +220,16 @@ def benchmark(
     shape: Shape,
     rounds: int = 9,
 ) -> tuple[float, float]:
-    """Seconds that PyTorch, eager, and onnxruntime take for a batch.
+    """Time eager PyTorch and onnxruntime on a batch.
 
     Args:
-        session (InferenceSession): Of the exported file.
-        network (Network): What was exported.
-        shape (tuple[int, int, int]): ``(B, H, W)``.
-        rounds (int): How often each runs, in turn. Defaults to 9.
+        session (InferenceSession): Session of the exported file.
+        network (Network): Network that was exported.
+        shape (tuple[int, int, int]): Shape ``(B, H, W)`` of the images.
+        rounds (int): Number of times that each runs, by turns. Defaults to 9.
 
     Returns:
-        tuple[float, float]: Medians.
+        tuple[float, float]: Median seconds of PyTorch and of onnxruntime.
     """
     images = _images(network, shape)
     arrays = {'input': images.numpy()}
@@ -242,7 +243,7 @@ def benchmark(
 
 
 def _images(network: Network, shape: Shape) -> torch.Tensor:
-    """Noise as normalized images are, always the same."""
+    """Noise in the place of normalized images, the same in every call."""
     batch, *size = shape
     first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     generator = torch.Generator().manual_seed(0)

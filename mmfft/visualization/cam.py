@@ -15,29 +15,33 @@ SCRIPT = Path('.mim', 'tools', 'visualization', 'vis_cam.py')
 
 
 def load_vis_cam() -> SimpleNamespace:
-    """Load mmpretrain's ``vis_cam.py`` and tell it our features' layout.
+    """Load mmpretrain's ``vis_cam.py``, adapted to our layout of features.
 
-    It takes what has four dimensions for ``(B, C, H, W)``; layers inside of a
-    backbone of mmfft give ``(B, H, W, C)``.
+    The script takes features of four dimensions for ``(B, C, H, W)``; layers
+    inside a backbone of mmfft return ``(B, H, W, C)``.
 
     Returns:
         SimpleNamespace: The functions of the script, above all ``main()``,
         which reads the command line.
 
     Raises:
-        ImportError: If grad-cam is not installed, or mmpretrain came without
-            its tools.
+        ImportError: If grad-cam is not installed, or mmpretrain was installed
+            without its tools.
     """
     path = Path(mmpretrain.__file__).parent / SCRIPT
     if not path.is_file():
-        raise ImportError(f'mmpretrain came without its tools: no {path}')
+        raise ImportError(
+            f'mmpretrain was installed without its tools: {path} does not '
+            'exist'
+        )
     try:
         names = runpy.run_path(str(path))
     except ImportError as error:
         raise ImportError(
-            f'maps cannot be computed ({error}): pip install "mmfft[vis]"'
+            f'class activation maps cannot be computed ({error}): pip install '
+            '"mmfft[vis]"'
         ) from error
-    # main() looks its functions up in the script's own names.
+    # main() looks up its functions in the globals of the script.
     own = names['main'].__globals__
     own['reshape_transform'] = _channels_first(own['reshape_transform'])
     return SimpleNamespace(**own)

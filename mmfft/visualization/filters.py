@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The filters of a model, read and drawn; with an image, those it makes."""
+"""Read and draw the filters of a model, also those made for an image."""
 
 import fnmatch
 import math
@@ -35,12 +35,12 @@ from ..ops import project_hermitian
 from ..ops.spectrum import Grid
 
 FILTERS = (GlobalFilter, ExpandedGlobalFilter, DynamicFilter)
-# Mixers that a user may ask for and that have no filter to draw.
+# Mixers that a user may ask for but that have no filter to draw.
 OTHERS = {
     SepConv: 'a convolution in space, not a filter on the spectrum',
     AFNO2D: 'an MLP on the spectrum, which no filter describes',
 }
-# Layers that are drawn where none is named.
+# Number of layers that are drawn if none is named.
 LAYERS = 4
 
 
@@ -49,10 +49,10 @@ class Seen:
     """What the filters of a model did with one image.
 
     Args:
-        image (np.ndarray): As it entered the backbone, RGB uint8
+        image (np.ndarray): Image as it entered the backbone, RGB uint8
             ``(H, W, 3)``.
-        grids (dict[str, tuple[int, int]]): Grid of the features at each
-            layer.
+        grids (dict[str, tuple[int, int]]): Grid ``(H, W)`` of the features at
+            each layer.
         routing (dict[str, Tensor]): Weights of the basis filters,
             ``(num_filters, channels)``, at each dynamic layer.
     """
@@ -67,16 +67,16 @@ class LayerFilters:
     """The filters of one layer on one grid.
 
     Args:
-        name (str): Of the layer in the model.
-        kind (str): Its class.
-        grid (tuple[int, int]): ``(H, W)`` that the filters are read on.
-        stored (tuple[int, int]): ``(H, W)`` that they are stored for.
+        name (str): Name of the layer in the model.
+        kind (str): Name of the layer's class.
+        grid (tuple[int, int]): Grid ``(H, W)`` on which the filters are read.
+        stored (tuple[int, int]): Grid ``(H, W)`` for which they are stored.
         filters (Tensor): Hermitian half spectra, float64 of shape
             ``(H, W // 2 + 1, N, 2)``: of each channel, or the basis of a
             dynamic layer.
-        is_basis (bool): Whether they are a basis.
-        routing (Tensor, optional): What an image made of the basis, float64
-            ``(N, channels)``.
+        is_basis (bool): Whether the filters are a basis.
+        routing (Tensor, optional): Weights of the basis filters for an image,
+            float64 ``(N, channels)``. Defaults to none.
     """
 
     name: str
@@ -89,7 +89,7 @@ class LayerFilters:
 
     @property
     def num_channels(self) -> int | None:
-        """Filtered channels; None for a basis without an image."""
+        """Number of filtered channels; None for a basis without an image."""
         if self.is_basis:
             return None if self.routing is None else self.routing.shape[1]
         return self.filters.shape[2]
@@ -97,8 +97,8 @@ class LayerFilters:
     def of_channels(self, channels: Sequence[int]) -> Tensor:
         """The filters that act on some channels, ``(H, W // 2 + 1, c, 2)``.
 
-        For a dynamic layer the basis weighted by the routing, as `DFFormer
-        <https://arxiv.org/abs/2303.03932>`_ generates them.
+        For a dynamic layer this is the basis weighted by the routing, as
+        `DFFormer <https://arxiv.org/abs/2303.03932>`_ generates them.
         """
         channels = list(channels)
         if not self.is_basis:
@@ -108,17 +108,17 @@ class LayerFilters:
 
 
 def spectrum_and_kernel(filters: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
-    """A filter as one looks at it: whole, its centre in the middle.
+    """Full spectra and kernels of filters, centred for display.
 
     Args:
         filters (Tensor): Half spectra, real ``(H, W // 2 + 1, N, 2)``.
-        grid (tuple[int, int]): ``(H, W)``.
+        grid (tuple[int, int]): Grid ``(H, W)`` of the filters.
 
     Returns:
         tuple[Tensor, Tensor]: Transfer functions, complex ``(N, H, W)`` with
-        zero frequency at ``(H // 2, W // 2)``, and the kernels that the
-        features are convolved with (circularly), real ``(N, H, W)`` with the
-        tap of no shift at that place.
+        zero frequency at ``(H // 2, W // 2)``, and the kernels with which the
+        features are convolved (circularly), real ``(N, H, W)`` with the tap
+        of no shift at the same place.
     """
     filters = project_hermitian(filters, grid)
     half = torch.view_as_complex(filters.contiguous()).permute(2, 0, 1)
@@ -134,19 +134,19 @@ def spectrum_and_kernel(filters: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
 def filter_layers(
     model: nn.Module, patterns: Sequence[str] = ()
 ) -> dict[str, nn.Module]:
-    """The layers of a model whose token mixer is a filter.
+    """Find the layers of a model that are spectral filters.
 
     Args:
-        model (nn.Module): A backbone or what contains one.
+        model (nn.Module): Backbone, or a model that contains one.
         patterns (Sequence[str]): Names, beginnings of names
             (``backbone.stages.2``) or shell patterns (``*.0.token_mixer``).
-            Defaults to all.
+            Defaults to all layers.
 
     Returns:
-        dict[str, nn.Module]: By name, in the order of the model.
+        dict[str, nn.Module]: Layers by name, in the order of the model.
 
     Raises:
-        ConfigError: If there is none, or none for a pattern.
+        ConfigError: If the model has no such layer, or none for a pattern.
     """
     modules = dict(model.named_modules())
     layers = {n: m for n, m in modules.items() if isinstance(m, FILTERS)}
@@ -184,13 +184,14 @@ def _no_such_layer(pattern: str, modules: dict, layers: dict) -> str:
 
 @contextmanager
 def watch(model: nn.Module) -> Iterator[Seen]:
-    """Note what the filters of a model do while it runs.
+    """Record what the filters of a model do while it runs.
 
     Args:
-        model (nn.Module): A model of mmpretrain, mmdet or mmseg.
+        model (nn.Module): Model of mmpretrain, mmdet or mmseg.
 
     Yields:
-        Seen: Filled by a forward pass, of the first image of its batch.
+        Seen: Record that a forward pass fills in for the first image of its
+        batch.
     """
     seen = Seen()
 
@@ -217,12 +218,12 @@ def watch(model: nn.Module) -> Iterator[Seen]:
 
 
 def _as_picture(image: Tensor, preprocessor: nn.Module) -> np.ndarray:
-    """An image without its normalization, RGB uint8 ``(H, W, 3)``."""
+    """Undo the normalization of an image; RGB uint8 ``(H, W, 3)``."""
     image = image.detach().cpu().float()
     if getattr(preprocessor, '_enable_normalize', False):
         mean, std = preprocessor.mean.cpu(), preprocessor.std.cpu()
         image = image * std.reshape(-1, 1, 1) + mean.reshape(-1, 1, 1)
-    # Images are read as BGR; each toolbox names the change otherwise.
+    # Images are read as BGR; each toolbox names the conversion in its own way.
     names = ('to_rgb', '_channel_conversion', 'channel_conversion')
     if not any(getattr(preprocessor, name, False) for name in names):
         image = image.flip(0)
@@ -231,18 +232,18 @@ def _as_picture(image: Tensor, preprocessor: nn.Module) -> np.ndarray:
 
 @torch.no_grad()
 def see_image(model: nn.Module, cfg: Config, path: str | Path) -> Seen:
-    """Run the backbone on an image as the config's test would load it.
+    """Run the backbone on an image that is loaded as for the config's test.
 
     Args:
-        model (nn.Module): A model of mmpretrain, mmdet or mmseg.
-        cfg (Config): Its config.
-        path (str | Path): The image.
+        model (nn.Module): Model of mmpretrain, mmdet or mmseg.
+        cfg (Config): Config of the model.
+        path (str | Path): Path of the image.
 
     Returns:
-        Seen: What its filters did.
+        Seen: What the filters did.
 
     Raises:
-        ConfigError: If there is no such image, or it cannot be read.
+        ConfigError: If the image does not exist or cannot be read.
     """
     if not Path(path).is_file():
         raise ConfigError(f'image {str(path)!r} does not exist')
@@ -268,21 +269,21 @@ def see_image(model: nn.Module, cfg: Config, path: str | Path) -> Seen:
 def read_filters(
     model: nn.Module, patterns: Sequence[str] = (), seen: Seen | None = None
 ) -> list[LayerFilters]:
-    """The filters of some layers, as they act.
+    """Read the filters of some layers.
 
     Args:
-        model (nn.Module): A backbone or what contains one.
+        model (nn.Module): Backbone, or a model that contains one.
         patterns (Sequence[str]): See :func:`filter_layers`. Defaults to
-            layers evenly through the depth.
-        seen (Seen, optional): From :func:`see_image`: filters are read on the
-            grids of this image, with its routing. Defaults to the grids
-            that they are stored for.
+            four layers, evenly spaced through the depth.
+        seen (Seen, optional): Record from :func:`see_image`, to read the
+            filters on the grids of its image, with its routing. Defaults to
+            none: filters are read on the grids for which they are stored.
 
     Returns:
-        list[LayerFilters]: In the order of the model.
+        list[LayerFilters]: Filters of each layer, in the order of the model.
 
     Raises:
-        ConfigError: If there is none, or none for a pattern.
+        ConfigError: If the model has no such layer, or none for a pattern.
     """
     layers = filter_layers(model, patterns)
     names = list(layers)
@@ -317,7 +318,7 @@ def _read(name: str, layer: nn.Module, seen: Seen) -> LayerFilters:
 # ------------------------------------------------------------------ drawing
 
 ROWS = ('amplitude', 'phase', 'kernel')
-# One colour a basis filter, from a set without red and green together.
+# One colour per basis filter, from a set without both red and green.
 BASIS_COLOURS = [colormaps['Set2'](i) for i in range(8)]
 
 
@@ -328,20 +329,21 @@ def draw_filters(
 ) -> np.ndarray:
     """Draw amplitude, phase and spatial kernel of filters.
 
-    Each layer is a band with one colour scale for each of the three. Where
-    few values stand far above the others the scale ends at the 99.5th
-    percentile, so that one strong tap does not leave the rest pale; the
-    colour bar's arrow says so.
+    Each layer is a band with one colour scale for each of the three. If a few
+    values are far larger than the others, the scale ends at the 99.5th
+    percentile, so that one strong tap does not leave the rest pale; an arrow
+    at the colour bar shows this.
 
     Args:
-        layers (Sequence[LayerFilters]): From :func:`read_filters`.
+        layers (Sequence[LayerFilters]): Filters from :func:`read_filters`.
         channels (int | Sequence[int]): Which channels to draw, or how many,
             evenly spaced. Those of a dynamic layer need an image. Defaults
             to 6.
-        image (np.ndarray, optional): ``Seen.image``, drawn beside them.
+        image (np.ndarray, optional): ``Seen.image``, to be drawn beside the
+            filters. Defaults to none.
 
     Returns:
-        np.ndarray: RGB uint8 ``(H, W, 3)``.
+        np.ndarray: Picture, RGB uint8 ``(H, W, 3)``.
 
     Raises:
         ConfigError: If a channel does not exist.
@@ -364,14 +366,14 @@ def draw_filters(
 
 
 def save_picture(picture: np.ndarray, path: str | Path) -> None:
-    """Write an RGB picture, its folder made if need be.
+    """Write an RGB picture, and make its folder if needed.
 
     Args:
-        picture (np.ndarray): From :func:`draw_filters`.
-        path (str | Path): A ``.png`` file.
+        picture (np.ndarray): Picture from :func:`draw_filters`.
+        path (str | Path): Path of the ``.png`` file.
 
     Raises:
-        ConfigError: If it is not a ``.png``.
+        ConfigError: If the path does not end with ``.png``.
     """
     path = Path(path)
     if path.suffix.lower() != '.png':
@@ -415,7 +417,7 @@ class _Band:
     def draw(self, figure, width):
         figure.suptitle(self.title(), fontsize=11, x=0.01, ha='left')
         image_width = [self.image_width] * (self.image is not None)
-        # What narrower bands leave free stays on their right.
+        # Narrower bands leave free space on their right.
         free = max(0.01, width - self.width)
         grid = figure.add_gridspec(
             self.routed + len(ROWS),
@@ -463,7 +465,7 @@ class _Band:
         return np.abs(spectrum), np.angle(spectrum), kernel.numpy()
 
     def _draw_row(self, axes, name, panels, titles):
-        # Axes are slow to lay out: one a row, not one a panel.
+        # Axes are slow to lay out: one per row, not one per panel.
         cmap, norm, extend = _scale(name, panels)
         for x, panel, column in zip(self.lefts, panels, self.columns):
             shown = axes.imshow(
@@ -529,15 +531,16 @@ def _channels(layer: LayerFilters, channels: int | Sequence[int]) -> list[int]:
     wrong = [c for c in channels if not 0 <= c < count]
     if wrong or not channels:
         raise ConfigError(
-            f'channels={list(channels)}: {layer.name} has 0 to {count - 1}'
+            f'channels={list(channels)}: {layer.name} has the channels 0 to '
+            f'{count - 1}'
         )
     return list(channels)
 
 
 def _scale(name: str, values: np.ndarray) -> tuple[str, Normalize, str]:
-    """Colour map, its range and the arrows of its bar."""
+    """Choose a colour map, its range and the arrows of its bar."""
     if name == 'phase':
-        # Cyclic: -pi and pi are one colour.
+        # Cyclic: -pi and pi have the same colour.
         return 'twilight', Normalize(-math.pi, math.pi), 'neither'
     size = np.abs(values)
     usual, top = np.percentile(size, 99.5), size.max() or 1.0

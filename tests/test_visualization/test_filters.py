@@ -197,7 +197,9 @@ def test_channels_are_chosen():
     wide, narrow = draw_filters(filters, 9), draw_filters(filters, [3])
     assert wide.shape[1] > narrow.shape[1]
     assert not np.array_equal(narrow, draw_filters(filters, [4]))
-    with pytest.raises(ConfigError, match=r'channels=\[40\].*has 0 to 39'):
+    with pytest.raises(
+        ConfigError, match=r'channels=\[40\].*has the channels 0 to 39'
+    ):
         draw_filters(filters, [40])
 
 
