@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What every command line takes and does its work in."""
+"""What all command lines share: arguments, and how errors are reported."""
 
 import argparse
 import contextlib
@@ -14,13 +14,14 @@ from ..errors import ConfigError
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
-    """A parser with what every command line that reads a config takes.
+    """Make a parser for a command line that reads a config.
 
     Args:
-        description (str): What the command does.
+        description (str): Description of the command, for its help.
 
     Returns:
-        argparse.ArgumentParser: To be given the command's own arguments.
+        argparse.ArgumentParser: Parser with the shared arguments, to which
+        the command adds its own.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
@@ -30,40 +31,40 @@ def config_parser(description: str) -> argparse.ArgumentParser:
         '--cfg-options',
         nargs='+',
         action=DictAction,
-        help='override settings of the config, key-value pairs as in '
-        'xxx=yyy; a list as key="[a,b]" or key=a,b, nested ones as '
+        help='override settings of the config with pairs key=value; write a '
+        'list as key="[a,b]" or key=a,b and a nested one as '
         'key="[(a,b),(c,d)]", quoted and without white space',
     )
     return parser
 
 
 def run_parser(description: str) -> argparse.ArgumentParser:
-    """:func:`config_parser` for the command lines that run a config."""
+    """Extend :func:`config_parser` for a command line that runs a config."""
     parser = config_parser(description)
-    parser.add_argument('--work-dir', help='the dir to save logs and results')
+    parser.add_argument('--work-dir', help='folder for logs and results')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
         default='none',
         help='job launcher',
     )
-    # torch.distributed.launch passes it, besides the environment variable
-    # that is read.
+    # torch.distributed.launch passes it in addition to the environment
+    # variable, which is the one that is read.
     parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)
     return parser
 
 
 @contextlib.contextmanager
 def command_line(program: str) -> Iterator[None]:
-    """What every command line does its work in.
+    """Context in which every command line does its work.
 
-    No file that it loads is executed, see :func:`harden`. A
-    :class:`ConfigError` is printed as one line; the exit status is 2. At the
-    end processes part in order: a group that is still there when Python ends
-    may abort the process after all its work.
+    No code in a loaded file is executed, see :func:`harden`. A
+    :class:`ConfigError` is printed as one line, and the exit status is 2. At
+    the end the group of processes is closed: one that still exists when
+    Python exits may abort the process after all its work.
 
     Args:
-        program (str): Name of the command line.
+        program (str): Name of the command line, used in error messages.
     """
     harden()
     try:

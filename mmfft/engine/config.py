@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A config as a run takes it: read, completed, with a tool's options."""
+"""Read a config and complete it for a run, with the options of a tool."""
 
 import difflib
 import os
@@ -24,17 +24,20 @@ def load_config(
     cfg_options: dict | None = None,
     launcher: str = 'none',
 ) -> Config:
-    """Read a config and settle what every command line settles.
+    """Read a config and complete it as every command line needs it.
 
     Args:
-        path (str): Config file, or ``'mmfft::'`` and the name of one of ours.
-        work_dir (str, optional): Where logs and checkpoints go. Defaults to
+        path (str): Path of a config, or ``'mmfft::'`` and the name of one of
+            ours.
+        work_dir (str, optional): Folder for logs and checkpoints. Defaults to
             the config's own, or ``work_dirs/<name of the config>``.
-        cfg_options (dict, optional): Overrides as of ``--cfg-options``.
-        launcher (str): ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        cfg_options (dict, optional): Settings to override, as parsed from
+            ``--cfg-options``. Defaults to none.
+        launcher (str): What launched the processes: ``'none'``,
+            ``'pytorch'``, ``'slurm'`` or ``'mpi'``. Defaults to ``'none'``.
 
     Returns:
-        Config: Ready for a Runner.
+        Config: Config that is ready for a Runner.
 
     Raises:
         ConfigError: If the file does not exist, the launcher did not launch
@@ -64,7 +67,7 @@ def load_config(
 
 
 def _save_atomically(cfg: Config) -> None:
-    # mmengine's own default where the config says nothing.
+    # mmengine's own default if the config has no such hook.
     hook = cfg.get('default_hooks', {}).get(
         'checkpoint', dict(type='CheckpointHook', interval=1)
     )
@@ -89,18 +92,21 @@ def apply_train_options(
     auto_scale_lr: bool = False,
     no_validate: bool = False,
 ) -> None:
-    """The options of ``tools/train.py``, set in the config.
+    """Set the options of ``tools/train.py`` in a config.
 
     Args:
-        cfg (Config): Changed in place.
-        resume (str, optional): A checkpoint to resume from, or ``'auto'`` for
-            the latest in the work directory.
-        amp (bool): Train with automatic mixed precision.
-        auto_scale_lr (bool): Scale the learning rate to the batch size.
-        no_validate (bool): Leave validation out.
+        cfg (Config): Config that is changed in place.
+        resume (str, optional): Checkpoint to resume from, or ``'auto'`` for
+            the latest one in the work directory. Defaults to none.
+        amp (bool): Whether to train with automatic mixed precision. Defaults
+            to False.
+        auto_scale_lr (bool): Whether to scale the learning rate to the batch
+            size. Defaults to False.
+        no_validate (bool): Whether to omit validation. Defaults to False.
 
     Raises:
-        ConfigError: If the config cannot follow.
+        ConfigError: If mixed precision is asked for without a GPU, the config
+            has no batch size to scale from, or ``resume`` does not exist.
     """
     if no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
@@ -113,7 +119,7 @@ def apply_train_options(
             '--amp: mixed precision needs a GPU, and there is none'
             if amp
             else 'optim_wrapper.type=AmpOptimWrapper: mixed precision needs a '
-            'GPU, and there is none; to train without: --cfg-options '
+            'GPU, and there is none; to train without it add --cfg-options '
             'optim_wrapper.type=OptimWrapper'
         )
     if auto_scale_lr:
@@ -140,22 +146,26 @@ def apply_test_options(
     wait_time: float = 2,
     tta: bool = False,
 ) -> None:
-    """The options of ``tools/test.py``, set in the config.
+    """Set the options of ``tools/test.py`` in a config.
 
     Args:
-        cfg (Config): Changed in place.
-        checkpoint (str): What to test.
-        out (Sequence[str]): Files for results, ``.pkl`` for predictions and
-            ``.json`` for metrics (see :func:`dump_metrics`).
-        show (bool): Show predictions in a window.
-        show_dir (str, optional): Save pictures of predictions there.
-        wait_time (float): Seconds between windows.
-        tta (bool): Test-time augmentation by the config's ``tta_model`` and
-            ``tta_pipeline``, or with mirrored images if it has no
-            ``tta_pipeline``.
+        cfg (Config): Config that is changed in place.
+        checkpoint (str): Path or URL of the checkpoint to test.
+        out (Sequence[str]): Paths of files for results, ``.pkl`` for
+            predictions and ``.json`` for metrics (see :func:`dump_metrics`).
+            Defaults to none.
+        show (bool): Whether to show predictions in a window. Defaults to
+            False.
+        show_dir (str, optional): Folder for pictures of predictions. Defaults
+            to none.
+        wait_time (float): Seconds between windows. Defaults to 2.
+        tta (bool): Whether to use test-time augmentation, by the config's
+            ``tta_model`` and ``tta_pipeline``, or with mirrored images if it
+            has no ``tta_pipeline``. Defaults to False.
 
     Raises:
-        ConfigError: If the checkpoint is missing or the config cannot follow.
+        ConfigError: If the checkpoint is missing, a file of ``out`` has
+            another ending, or the config lacks what an option needs.
     """
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
@@ -179,7 +189,7 @@ def _augment_tests(cfg: Config) -> None:
     if (cfg.model.get('roi_head') or {}).get('mask_head'):
         raise ConfigError(
             "--tta: mmdet's test-time augmentation merges boxes, not masks; "
-            'for the boxes alone add --cfg-options '
+            'to test only boxes add --cfg-options '
             'model.roi_head.mask_head=None test_evaluator.metric=bbox'
         )
     cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
@@ -190,21 +200,21 @@ def _augment_tests(cfg: Config) -> None:
 
 
 def _with_mirrored(pipeline: list[dict]) -> list[dict]:
-    """A test's pipeline that gives the image and its mirror image.
+    """Make a test pipeline return an image and its mirror image.
 
-    What the scripts of mmpretrain and mmdet do without a ``tta_pipeline``.
+    The scripts of mmpretrain and mmdet do so if there is no ``tta_pipeline``.
     """
     *steps, pack = pipeline
     if 'meta_keys' in pack:
         keys = (*pack['meta_keys'], 'flip', 'flip_direction')
         pack = dict(pack, meta_keys=keys)
-    # The image itself first: its labels are the ones that are compared.
+    # The image itself comes first: predictions are compared with its labels.
     flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
 def _dump_predictions(cfg: Config, path: str) -> None:
-    # mmdet's own packs masks into run-length codes.
+    # mmdet's own metric packs masks into run-length codes.
     is_det = cfg.get('default_scope') == 'mmdet'
     evaluators = cfg.test_evaluator
     if not isinstance(evaluators, (list, tuple)):

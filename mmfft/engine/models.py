@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The one way from a config and a checkpoint to a model."""
+"""Build models from configs and checkpoints."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -21,23 +21,25 @@ def build_model(
 
     Args:
         cfg (Config): Config of any toolbox.
-        checkpoint (str, optional): Path of a file, an address or
-            ``mmfft://``. Defaults to none: the weights are as the
-            constructors leave them, and ``init_cfg`` is not followed.
+        checkpoint (str, optional): Path or URL of a file, or ``mmfft://`` and
+            a name. Defaults to none: the weights are as the constructors
+            leave them, and ``init_cfg`` is not followed.
         part (str, optional): Key of ``cfg.model``, such as ``'backbone'``,
             to build only this part. Defaults to the whole model.
 
     Returns:
-        nn.Module: Model on the CPU, in evaluation mode, with BN for SyncBN.
+        nn.Module: Model on the CPU, in evaluation mode, with BN instead of
+        SyncBN.
 
     Raises:
         ConfigError: See :func:`load_weights`.
     """
     init_default_scope(cfg.get('default_scope', 'mmengine'))
-    # The toolboxes write into what they build from.
+    # The toolboxes modify the config from which they build.
     settings = deepcopy(cfg.model if part is None else cfg.model[part])
     if part is None and 'data_preprocessor' in cfg:
-        # Where mmpretrain's configs have it; mmengine's Runner does the same.
+        # mmpretrain's configs have it at their top, which mmengine's Runner
+        # handles in the same way.
         preprocessor = deepcopy(cfg.data_preprocessor)
         settings.setdefault('data_preprocessor', preprocessor)
     model = revert_sync_batchnorm(MODELS.build(settings)).eval()
@@ -47,16 +49,16 @@ def build_model(
 
 
 def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> None:
-    """Give a model the weights of a checkpoint, all of them.
+    """Load all weights of a model from a checkpoint.
 
-    The file may hold more than the model has. What the model has more than
-    the file would keep random numbers, and its results would mean nothing.
+    The file may contain more tensors than the model. A tensor that only the
+    model has would keep random numbers, and the results would be meaningless.
 
     Args:
         model (nn.Module): Model that is changed in place.
-        checkpoint (str): Path of a file, an address or ``mmfft://``.
-        prefix (str): Beginning of the model's names in the file. Defaults to
-            none.
+        checkpoint (str): Path or URL of a file, or ``mmfft://`` and a name.
+        prefix (str): Prefix of the names of the model's tensors in the file.
+            Defaults to none.
 
     Raises:
         ConfigError: If the checkpoint does not exist or cannot be read, lacks
@@ -81,19 +83,20 @@ def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> None:
     if missing:
         raise ConfigError(
             f'checkpoint {checkpoint!r} lacks {len(missing)} tensors of the '
-            f"config's model, as {[prefix + name for name in missing[:3]]}; "
-            f'it has {list(names)[:3]}'
+            "config's model, such as "
+            f'{[prefix + name for name in missing[:3]]}; it has '
+            f'{list(names)[:3]}'
         )
 
 
 def require_checkpoint(checkpoint: str) -> None:
-    """See that a checkpoint is there before anything is built for it.
+    """Check that a checkpoint exists before anything is built for it.
 
     Args:
-        checkpoint (str): Path of a file; an address is not looked at.
+        checkpoint (str): Path of a file; a URL is not checked.
 
     Raises:
-        ConfigError: If there is no such file.
+        ConfigError: If the file does not exist.
     """
     if not Path(checkpoint).is_file() and '://' not in checkpoint:
         raise ConfigError(f'checkpoint {checkpoint!r} does not exist')

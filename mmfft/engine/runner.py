@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The Runner of a config, with GPUs or without, and what it returns."""
+"""Build the Runner of a config, with or without GPUs, and save its metrics."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -18,21 +18,23 @@ from ..errors import ConfigError
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the Runner of a config, with GPUs or without.
+    """Build the Runner of a config, with or without GPUs.
 
-    mmengine binds a process to its GPU before it connects the processes, and
-    so cannot launch any on a machine without one. There they are connected
-    here, over gloo, whatever ``env_cfg.dist_cfg.backend`` says.
+    mmengine binds each process to its GPU before it connects the processes,
+    and therefore cannot launch them on a machine without GPUs. There they are
+    connected by this function, over gloo, whatever
+    ``env_cfg.dist_cfg.backend`` says.
 
     Args:
-        cfg (Config): As of :func:`load_config`.
+        cfg (Config): Config from :func:`load_config`.
 
     Returns:
-        Runner: Of ``runner_type``, mmengine's own by default.
+        Runner: Runner of the config's ``runner_type``, by default mmengine's
+        own.
 
     Raises:
-        ConfigError: If another launcher than ``'pytorch'`` is asked to
-            launch processes without a GPU.
+        ConfigError: If a launcher other than ``'pytorch'`` is asked for
+            without a GPU.
     """
     if cfg.launcher != 'none' and not has_gpu():
         if cfg.launcher != 'pytorch':
@@ -51,7 +53,7 @@ def build_runner(cfg: Config) -> Runner:
 
 
 def has_gpu() -> bool:
-    """Whether mmengine can launch processes and mixed precision here."""
+    """Whether mmengine's launchers and mixed precision work here."""
     return get_device() in ('cuda', 'npu', 'mlu', 'musa')
 
 
@@ -60,7 +62,7 @@ def _connect_without_gpus(cfg: Config) -> None:
     distributed.init_process_group(
         'gloo', timeout=timeout and timedelta(seconds=timeout)
     )
-    # mmengine's own, less the GPU of the process.
+    # mmengine's own, without the GPU of the process.
     cfg.setdefault(
         'model_wrapper_cfg',
         dict(
@@ -73,7 +75,7 @@ def _connect_without_gpus(cfg: Config) -> None:
     changed = _without_sync_bn(cfg.get('model', {}))
     if changed and is_main_process():
         print(
-            f'No GPU: {changed} SyncBN of the model, which runs on GPUs only, '
+            f'No GPU: {changed} SyncBN of the model, which runs only on GPUs, '
             'become BN. Each process normalizes by the statistics of its own '
             'batch.',
             flush=True,
@@ -81,7 +83,7 @@ def _connect_without_gpus(cfg: Config) -> None:
 
 
 def _without_sync_bn(cfg: dict | list | tuple) -> int:
-    """Set BN for SyncBN; returns how many there were."""
+    """Replace SyncBN with BN; return the number of replacements."""
     changed = 0
     for value in cfg.values() if isinstance(cfg, dict) else cfg:
         if isinstance(value, dict) and value.get('type') == 'SyncBN':
@@ -93,11 +95,11 @@ def _without_sync_bn(cfg: dict | list | tuple) -> int:
 
 
 def dump_metrics(metrics: dict, out: Sequence[str]) -> None:
-    """Write what a Runner's ``test()`` returned to the ``.json`` of ``out``.
+    """Write the metrics of a test to the ``.json`` files of ``out``.
 
     Args:
-        metrics (dict): Names and values.
-        out (Sequence[str]): As given to :func:`apply_test_options`.
+        metrics (dict): Metrics by name, from a Runner's ``test()``.
+        out (Sequence[str]): Paths as given to :func:`apply_test_options`.
     """
     for path in out:
         if path.endswith('.json') and is_main_process():

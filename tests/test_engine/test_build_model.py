@@ -81,7 +81,8 @@ def test_what_does_not_fit_is_refused(part, tmp_path):
 
     refused(
         lambda weights: {k: weights[k] for k in weights if k != name},
-        rf"other.pth' lacks 1 tensors of the config's model, as \['{name}'\]",
+        "other.pth' lacks 1 tensors of the config's model, "
+        rf"such as \['{name}'\]",
     )
     refused(
         lambda weights: {**weights, name: torch.ones(3)},

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Hooks of a run: they keep it exact, whole and honest."""
+"""Hooks that save safely, resume exactly, check runs and draw filters."""
 
 from .atomic_checkpoint_hook import (
     AtomicCheckpointHook,

@@ -16,31 +16,33 @@ from ...checkpoints.writing import make_readable
 from ...errors import ConfigError
 from ...registry import HOOKS
 
-# What a checkpoint must hold to train on from it.
+# What a checkpoint must contain so that training can continue from it.
 _STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
-# The files that an upcoming removal is about, in a checkpoint.
+# Key in a checkpoint for the files that are to be removed once it is saved.
 _OUTDATED = 'outdated_checkpoints'
 
 
 class AtomicLocalBackend(LocalBackend):
-    """Local files that appear under their name when they are whole.
+    """Local files that appear under their names only when they are complete.
 
-    mmengine's own writes in place. Here a file is written beside its place,
-    flushed to the disk and renamed, which POSIX promises to be atomic; then
-    the folder is flushed, so that the new name outlasts a power cut.
+    mmengine's own backend writes in place. Here a file is written under
+    another name in the same folder, flushed to the disk and renamed, which
+    POSIX guarantees to be atomic; then the folder is flushed, so that the new
+    name survives a power cut.
     """
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write a file.
 
         Args:
-            obj (bytes): Content.
-            filepath (str or Path): Where to; what is there is replaced.
+            obj (bytes): Content of the file.
+            filepath (str or Path): Path of the file; an existing file is
+                replaced.
 
         Raises:
-            ConfigError: If the file cannot be written, for want of space or
-                of permission. Nothing is left of it then, and a file that
-                was there before stays.
+            ConfigError: If the file cannot be written, for lack of space or
+                permission. Nothing is left of it then, and a file that
+                existed before is kept.
         """
         path = Path(filepath)
         temporary = _temporary(path)
@@ -57,11 +59,11 @@ class AtomicLocalBackend(LocalBackend):
             raise ConfigError(
                 f'cannot write {str(path)!r}: {error.strerror} '
                 f'({len(obj):,} bytes needed, {_free(path.parent)} free); '
-                'what was saved before is kept, --resume goes on from it'
+                'what was saved before is kept, --resume continues from it'
             ) from error
 
 
-# Under a name of its own: what others write by mmengine stays as it is.
+# Under a name of its own, so that mmengine writes other files as before.
 register_backend('mmfft_atomic', AtomicLocalBackend, force=True)
 
 
@@ -85,7 +87,7 @@ def _free(folder: Path) -> str:
 
 
 class _RemoveLater:
-    """A file backend that notes what to remove, and how."""
+    """A file backend that only records what to remove, and how."""
 
     def __init__(self, backend, waiting: dict) -> None:
         self.backend = backend
@@ -105,22 +107,24 @@ class _RemoveLater:
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, safe against kills and full disks.
 
-    - A checkpoint appears under its name when it is whole and on the disk;
-      ``last_checkpoint`` is written after it.
+    - A checkpoint appears under its name only when it is complete and on the
+      disk; ``last_checkpoint`` is written after it.
     - An outdated checkpoint, or a best one that is beaten, is removed after
-      the new one is safe. So the disk holds one more than
-      ``max_keep_ckpts`` for the time of a save.
-    - Resuming without a given file (``--resume``) takes the newest whole
-      checkpoint, says what it passed over, and clears what killed runs left.
-      Where there are checkpoints but none can be resumed from, the run stops.
+      the new one is safe. During a save, the disk therefore holds one
+      checkpoint more than ``max_keep_ckpts``.
+    - Resuming without a given file (``--resume``) takes the newest complete
+      checkpoint, logs which files it passed over, and deletes what killed
+      runs left behind. If there are checkpoints but none can be resumed from,
+      the run stops.
     - What could not be read again without running code, such as an object of
       a class of your own in the message hub, is left out of the checkpoint,
       with a warning at the first save.
 
     Args:
-        *args: As of mmengine's.
-        **kwargs: As of mmengine's. With ``backend_args`` or an ``out_dir``
-            that is not local, files are written and found as mmengine does.
+        *args: Arguments of mmengine's ``CheckpointHook``.
+        **kwargs: Keyword arguments of mmengine's ``CheckpointHook``. With
+            ``backend_args``, or an ``out_dir`` that is not local, files are
+            written and found as by mmengine.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -137,17 +141,17 @@ class AtomicCheckpointHook(CheckpointHook):
         self._warned = set()
 
     def before_run(self, runner) -> None:
-        """Settle what ``--resume`` without a file resumes from.
+        """Choose the checkpoint that ``--resume`` without a file resumes from.
 
         Args:
-            runner (Runner): About to load or resume.
+            runner (Runner): Runner that is about to load or resume.
 
         Raises:
             ConfigError: If there are checkpoints, but none to resume from.
         """
-        # For mmengine's own loading, which a process need not have hardened.
+        # mmengine's own loading needs these if the process is not hardened.
         register_allowed_globals()
-        # A FlexibleRunner takes a path there, too.
+        # In a FlexibleRunner, _resume may also be a path.
         automatic = runner._resume is True and runner._load_from is None
         if not (automatic and self._local):
             return
@@ -170,8 +174,8 @@ class AtomicCheckpointHook(CheckpointHook):
             raise ConfigError(
                 '--resume: none of the checkpoints can be resumed from:\n  '
                 + '\n  '.join(passed_over)
-                + '\nTo resume from one of another place, give its path; to '
-                'start anew, leave --resume out or move these files away'
+                + '\nTo resume from another checkpoint, give its path; to '
+                'start over, omit --resume or move these files away'
             )
         if newest is None:
             runner._resume = False
@@ -182,35 +186,35 @@ class AtomicCheckpointHook(CheckpointHook):
             runner._load_from = newest
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note what the saving process may not have lived to remove."""
+        """Note the files that the saving process was yet to remove."""
         if runner._resume is True:
             folder = Path(runner._load_from).parent
             self._left_over = [
-                # The name alone: a checkpoint does not reach other folders.
+                # Only the name: a checkpoint must not reach other folders.
                 folder / Path(name).name
                 for name in checkpoint.get(_OUTDATED, [])
             ]
 
     def before_train(self, runner) -> None:
-        """As of mmengine; remove what a killed run had no time to remove."""
+        """Prepare as mmengine does; remove what a killed run left behind."""
         super().before_train(runner)
         if is_main_process() and self._local:
             for file in self._left_over:
-                # A run that goes on elsewhere leaves the first one as it is.
+                # A run that continues elsewhere leaves the first one as it is.
                 if file.exists() and file.parent.samefile(self.out_dir):
                     file.unlink()
         self.file_backend = _RemoveLater(self.file_backend, self._waiting)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save what can be read, and what is removed when this is saved."""
+        """Leave out what could not be read; add the files to be removed."""
         readable, left_out = make_readable(dict(checkpoint), 'checkpoint')
         for name, cls in left_out.items():
             if name not in self._warned:
                 runner.logger.warning(
                     f'{name} ({cls}) is left out of the checkpoints: reading '
-                    'it again would take running code. A resumed run starts '
-                    'without it; numbers, strings, tensors, arrays and '
-                    'containers of such are kept'
+                    'it again would require running code. A resumed run '
+                    'starts without it; numbers, strings, tensors, arrays and '
+                    'containers of these are kept'
                 )
         self._warned.update(left_out)
         checkpoint.clear()
@@ -237,20 +241,21 @@ class AtomicCheckpointHook(CheckpointHook):
 def find_newest(
     folder: Path, template: str, pointer: Path
 ) -> tuple[str | None, list[str]]:
-    """The newest checkpoint of a run that can be trained on.
+    """Find the newest checkpoint of a run from which training can continue.
 
-    The one that ``last_checkpoint`` names, or one that was finished after
-    it; where that is torn, the one before it, and so on.
+    It is the one that ``last_checkpoint`` names, or one that was finished
+    after it; if that file is torn, the one before it, and so on.
 
     Args:
-        folder (Path): Of the checkpoints.
+        folder (Path): Folder of the checkpoints.
         template (str): Name of a checkpoint, such as ``'epoch_{}.pth'``.
-        pointer (Path): The run's ``last_checkpoint``; may be missing.
+        pointer (Path): Path of the run's ``last_checkpoint``; the file may be
+            missing.
 
     Returns:
-        tuple[str | None, list[str]]: Path, or None if there is none; and
-        which files were passed over, each with the reason. A best checkpoint
-        is not the newest, and is named where there is no other.
+        tuple[str | None, list[str]]: Path, or None if there is none; and the
+        files that were passed over, each with the reason. A best checkpoint
+        is not the newest, and is named only if there is no other.
     """
     before, after = map(re.escape, template.split('{}'))
     name = re.compile(f'{before}(\\d+){after}')
@@ -262,7 +267,7 @@ def find_newest(
             best.append(f'{file}: a best checkpoint, not the newest')
         else:
             passed_over.append(
-                f'{file}: not a checkpoint of this run, which are {template}'
+                f'{file}: not a checkpoint of this run, which has {template}'
             )
     last = name.fullmatch(Path(_text(pointer)).name)
     for number in sorted(files, reverse=True):
@@ -287,12 +292,12 @@ def _text(file: Path) -> str:
 
 
 def _not_whole(file: Path) -> str | None:
-    """Say why a file cannot be resumed from, if so."""
+    """Reason why a file cannot be resumed from, or None if it can."""
     if file.is_dir():
-        # Of DeepSpeed, which alone can read it.
+        # It is from DeepSpeed, and only DeepSpeed can read it.
         return None
     try:
-        # torch does not compare the sums that it writes.
+        # torch does not verify the checksums that it writes.
         with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
         if broken:
@@ -304,5 +309,5 @@ def _not_whole(file: Path) -> str | None:
         return str(error).removeprefix(f'checkpoint {str(file)!r} ')
     missing = [key for key in _STATE if key not in checkpoint]
     if missing:
-        return f'weights alone, without {", ".join(missing)}'
+        return f'only weights, without {", ".join(missing)}'
     return None

@@ -10,25 +10,26 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class BadSamplesHook(Hook):
-    """Train on in spite of a few broken files, and say which.
+    """Continue training despite a few broken files, and report them.
 
-    A training sample whose pipeline raises is named in the log, once, and in
-    ``bad_samples.jsonl`` beside it; its data set draws another one instead.
-    Beyond ``max_bad`` of them training stops with the list. Validation and
-    test stop at the first, since a metric over a part of the data would be
-    none.
+    A training sample whose pipeline raises an error is named once in the log
+    and in ``bad_samples.jsonl`` beside it; its data set draws another sample
+    instead. After more than ``max_bad`` of them, training stops and lists
+    them. Validation and test stop at the first, since a metric over a part of
+    the data would be meaningless.
 
     Args:
-        max_bad (int): Bad training samples to go on with. Defaults to 100.
+        max_bad (int): Number of bad training samples that are tolerated.
+            Defaults to 100.
 
     Raises:
-        ConfigError: If ``max_bad`` is not a number from 0 up.
+        ConfigError: If ``max_bad`` is not a whole number or is negative.
     """
 
     def __init__(self, max_bad: int = 100):
         if not isinstance(max_bad, int) or max_bad < 0:
             raise ConfigError(
-                f'max_bad must be a whole number from 0 up, got {max_bad!r}'
+                f'max_bad must be a whole number, 0 or more, got {max_bad!r}'
             )
         self.max_bad = max_bad
         self._bad_samples: BadSampleList | None = None
@@ -37,7 +38,7 @@ class BadSamplesHook(Hook):
     def before_train_epoch(self, runner) -> None:
         """Watch the training data, before its workers start."""
         if self._bad_samples is None:
-            # A folder for each run: what was repaired is not held against it.
+            # The folder is new for each run: repaired files count as good.
             self._bad_samples = BadSampleList(
                 Path(runner.log_dir) / 'bad_samples.jsonl'
             )
@@ -60,7 +61,7 @@ class BadSamplesHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Name the bad samples that came up since the last step."""
+        """Log the bad samples that were found since the last step."""
         found = self._bad_samples.read()
         for i, (name, reason) in enumerate(found.items(), 1):
             if i > self._said:

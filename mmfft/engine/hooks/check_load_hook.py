@@ -8,21 +8,21 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class CheckLoadHook(Hook):
-    """Refuse a ``load_from`` of which nothing fits the model.
+    """Reject a ``load_from`` checkpoint if nothing in it fits the model.
 
-    mmengine loads with ``strict=False`` and goes on with the initial weights
-    where no name matches.
+    mmengine loads with ``strict=False`` and carries on with the initial
+    weights if no name matches.
     """
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """See that a name of the checkpoint is one of the model.
+        """Check that the checkpoint and the model share at least one name.
 
         Args:
-            runner (Runner): Whose model is about to be given the weights.
-            checkpoint (dict): As read from the file.
+            runner (Runner): Runner whose model is about to load the weights.
+            checkpoint (dict): Checkpoint as read from the file.
 
         Raises:
-            ConfigError: If there is none.
+            ConfigError: If they share none.
         """
         model = runner.model
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
@@ -31,6 +31,6 @@ class CheckLoadHook(Hook):
         names = checkpoint.get('state_dict', checkpoint)
         if not any(name.removeprefix('module.') in own for name in names):
             raise ConfigError(
-                f'nothing in the checkpoint fits the model: it has '
-                f'{list(names)[:3]}, the model {list(own)[:3]}'
+                f'nothing in the checkpoint fits the model: the checkpoint '
+                f'has {list(names)[:3]}, the model has {list(own)[:3]}'
             )

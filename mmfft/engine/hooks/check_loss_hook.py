@@ -11,19 +11,19 @@ from ...registry import HOOKS
 
 
 class InvalidLossError(ConfigError):
-    """A loss is not a number; the message says where and what is left."""
+    """A loss is NaN or infinite; the message says where and what to do."""
 
 
 @HOOKS.register_module()
 class CheckLossHook(Hook):
     """Stop when a loss is NaN or infinite.
 
-    mmdet has a ``CheckInvalidLossHook``, for its own scope, that says so
-    every 50 steps at most and after checkpoints may have been written. This
-    one looks at every step, before anything is saved or averaged, and names
-    the images of the batch and the last checkpoint without such numbers.
+    mmdet has a ``CheckInvalidLossHook`` in its own scope, which checks only
+    every 50th step by default, and after checkpoints may have been written.
+    This hook checks every step, before anything is saved or averaged, and
+    names the images of the batch and the last checkpoint with finite weights.
     Gradients that overflow under mixed precision leave the loss finite and
-    are the loss scaler's affair.
+    are left to the loss scaler.
     """
 
     priority = 'HIGH'
@@ -31,16 +31,16 @@ class CheckLossHook(Hook):
     def after_train_iter(
         self, runner, batch_idx: int, data_batch=None, outputs=None
     ) -> None:
-        """Look at the losses of a step.
+        """Check the losses of a step.
 
         Args:
-            runner (Runner): Of the training.
+            runner (Runner): Runner of the training.
             batch_idx (int): Not used.
-            data_batch (dict): With ``data_samples`` of a toolbox.
-            outputs (dict): Losses by their names.
+            data_batch (dict): Batch with ``data_samples`` of a toolbox.
+            outputs (dict): Losses by name.
 
         Raises:
-            InvalidLossError: If one is not finite.
+            InvalidLossError: If a loss is not finite.
         """
         losses = {
             name: torch.as_tensor(value).item()
@@ -65,13 +65,13 @@ class CheckLossHook(Hook):
 
 
 def last_finite_checkpoint(folder: str | Path) -> Path | None:
-    """The newest checkpoint of a run that is whole and has finite weights.
+    """Find the newest complete checkpoint of a run with finite weights.
 
     Args:
-        folder (str | Path): Work directory.
+        folder (str | Path): Work directory of the run.
 
     Returns:
-        Path | None: None if there is none.
+        Path | None: Path of the checkpoint, or None if there is none.
     """
     files = Path(folder).glob('*.pth')
     for file in sorted(files, key=lambda f: f.stat().st_mtime, reverse=True):

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A resumed run takes the very steps that an unbroken one takes."""
+"""Make a resumed run take exactly the steps of an uninterrupted one."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from ...registry import HOOKS
 
 _PLACE = 'place_in_the_data'
-# Not a name that begins with val: those are logged as results.
+# Must not begin with 'val': such names are logged as results.
 _VALIDATED = 'last_validation_at'
 
 
@@ -24,8 +24,10 @@ def seed_all(*key: int, devices: bool = True) -> None:
     """Seed Python's, numpy's and torch's default generators.
 
     Args:
-        *key (int): Not negative. Other keys give unrelated numbers.
-        devices (bool): Seed torch's generators of GPUs, too.
+        *key (int): Non-negative numbers; different keys give unrelated random
+            numbers.
+        devices (bool): Whether to seed torch's generators of GPUs, too.
+            Defaults to True.
     """
     words = np.random.SeedSequence(key).generate_state(4, np.uint64)
     random.seed(int(words[0]))
@@ -37,15 +39,15 @@ def seed_all(*key: int, devices: bool = True) -> None:
 
 
 class SeededBatch:
-    """Indices of a batch; each seeds what the data set draws for it.
+    """Indices of a batch that seed the random numbers of its samples.
 
     A data loader iterates over them in the process that loads the batch,
-    whichever worker that is: what augmentation draws becomes a function of
-    the batch's place in the training.
+    whichever worker that is: the random numbers of augmentation become a
+    function of the batch's position in the training.
 
     Args:
-        indices (Sequence[int]): Of the samples.
-        key (tuple[int, ...]): Of the batch, see :func:`seed_all`.
+        indices (Sequence[int]): Indices of the samples.
+        key (tuple[int, ...]): Key of the batch, see :func:`seed_all`.
     """
 
     def __init__(self, indices: Sequence[int], key: tuple[int, ...]) -> None:
@@ -57,22 +59,22 @@ class SeededBatch:
 
     def __iter__(self) -> Iterator[int]:
         for place, index in enumerate(self.indices):
-            # Of a hundred microseconds, GPUs that are not used take most.
+            # Seeding takes 100 microseconds, most of them for unused GPUs.
             seed_all(*self.key, place, devices=False)
             yield index
 
 
 class PlacedBatches:
-    """A batch sampler from any iteration on.
+    """A batch sampler that starts at any iteration.
 
     Batches before it are drawn and dropped as indices: no data is loaded.
 
     Args:
-        batches (Sampler): What it stands for.
-        loop (EpochBasedTrainLoop | IterBasedTrainLoop): Which one trains.
-        seed (int): Of the run.
-        skip (int): Batches that the first pass leaves out: of an epoch, or of
-            a whole training by iterations.
+        batches (Sampler): Batch sampler that this one replaces.
+        loop (EpochBasedTrainLoop | IterBasedTrainLoop): Loop that trains.
+        seed (int): Seed of the run.
+        skip (int): Number of batches that the first pass leaves out: of an
+            epoch, or of the whole training if it counts iterations.
     """
 
     def __init__(self, batches, loop, seed: int, skip: int) -> None:
@@ -99,7 +101,7 @@ class PlacedBatches:
             indices = None
             for indices in self.batches:
                 yield indices
-            # By iterations, the end of the data is not the end of training.
+            # Training by iterations does not end with the data.
             by_epoch = not isinstance(self.loop, IterBasedTrainLoop)
             if by_epoch or indices is None:
                 return
@@ -108,10 +110,11 @@ class PlacedBatches:
 
 
 class _Placed:
-    """The data of an ``IterBasedTrainLoop``, which is where it should be.
+    """The data of an ``IterBasedTrainLoop``, already at its position.
 
-    The loop advances its data by the iterations that are done: by
-    ``skip_iter``, or in mmengine 0.10.7 by loading and dropping batches.
+    The loop advances its data by the iterations that are done, with
+    ``skip_iter`` or, in mmengine 0.10.7, by loading and dropping batches:
+    here these steps are only counted.
     """
 
     def __init__(self, dataloader: DataLoader, done: int) -> None:
@@ -136,22 +139,22 @@ class _Placed:
 
 @HOOKS.register_module()
 class ExactResumeHook(Hook):
-    """Make a resumed run equal an unbroken one.
+    """Make a resumed run equal to an uninterrupted one.
 
     mmengine restores weights, optimizer, schedules, averaged weights and
     logs. It does not restore random numbers (augmentation, dropout, sampled
-    boxes), the order of the data where the config fixes no seed, the place
-    within an epoch, and a validation that the run did not live to finish.
+    boxes), the order of the data if the config fixes no seed, the position
+    within an epoch, or a validation that was cut short.
 
-    Here all random numbers are functions of the seed, the process, the
-    iteration and the place in the batch, whether workers load the data or
-    not; so nothing needs to be stored but the seed of the sampler and the
-    place in the epoch. What is not covered: data sets and transforms that
-    remember earlier samples (mmdet's ``CachedMosaic``), gradients accumulated
-    since the last step of the optimizer, and another number of processes.
+    With this hook all random numbers are functions of the seed, the process,
+    the iteration and the position in the batch, whether or not workers load
+    the data; only the seed of the sampler and the position in the epoch need
+    to be stored. Not covered are data sets and transforms that remember
+    earlier samples (mmdet's ``CachedMosaic``), gradients accumulated since
+    the last step of the optimizer, and a different number of processes.
     """
 
-    # After the CheckpointHook is ready to save what a validation finds best.
+    # Last, so that CheckpointHook is ready when a validation finds a new best.
     priority = 'LOWEST'
 
     def __init__(self) -> None:
@@ -160,27 +163,27 @@ class ExactResumeHook(Hook):
         self._began = None
 
     def before_run(self, runner) -> None:
-        """Take the seed of the run."""
+        """Remember the seed of the run."""
         self._seed = runner.seed
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Note where the data of a resumed checkpoint stands."""
+        """Remember the checkpoint's position in the data."""
         if runner._resume:
             self._resumed = checkpoint['meta'].get(_PLACE, {})
 
     def before_train(self, runner) -> None:
-        """Put the data in its place; validate if that was cut short.
+        """Advance the data; repeat a validation that was cut short.
 
         Args:
-            runner (Runner): With its checkpoint loaded.
+            runner (Runner): Runner that has loaded its checkpoint.
         """
         loop = runner.train_loop
         dataloader = loop.dataloader
         known = isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop))
         if not known or dataloader.batch_sampler is None:
             runner.logger.warning(
-                f'{type(loop).__name__} and its data resume as they do by '
-                'themselves, not exactly'
+                f'{type(loop).__name__} and its data resume as they would '
+                'without this hook, not exactly'
             )
             return
         resumed = self._resumed or {}
@@ -188,16 +191,16 @@ class ExactResumeHook(Hook):
         if 'sampler_seed' in resumed:
             sampler.seed = resumed['sampler_seed']
         if isinstance(sampler, InfiniteSampler):
-            # Its stream goes on where it is, and may have begun.
+            # Its stream would continue where it is, and may have begun.
             sampler.indices = sampler._indices_of_rank()
-        # The same in all processes, which a run's seed need not be.
+        # The same in all processes, while the run's seed may differ.
         self._seed = getattr(sampler, 'seed', runner.seed)
         skip = self._batches_done(runner, resumed)
         batches = PlacedBatches(
             dataloader.batch_sampler, loop, self._seed, skip
         )
-        # A DataLoader refuses another sampler once it is made, since workers
-        # may run; those that do are dropped.
+        # A DataLoader does not allow a change of its sampler, since workers
+        # may be running; those that are running are dropped.
         object.__setattr__(dataloader, 'batch_sampler', batches)
         dataloader._iterator = None
         if isinstance(loop, IterBasedTrainLoop):
@@ -209,7 +212,7 @@ class ExactResumeHook(Hook):
             _count_from(loop, skip)
         if self._resumed and _validation_is_due(runner, skip):
             runner.logger.info('The run ended before its validation did')
-            # As they stand after an iteration, until the next one begins.
+            # Their values after an iteration, before the next one begins.
             runner.message_hub.update_info('iter', loop.iter - 1)
             if isinstance(loop, EpochBasedTrainLoop):
                 runner.message_hub.update_info('epoch', loop.epoch - 1)
@@ -230,39 +233,39 @@ class ExactResumeHook(Hook):
         return done
 
     def before_train_epoch(self, runner) -> None:
-        """Note at which iteration the epoch begins."""
+        """Remember at which iteration the epoch begins."""
         batches = runner.train_loop.dataloader.batch_sampler
         self._began = runner.iter - getattr(batches, 'skip', 0)
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None):
-        """Seed what the model draws in this iteration."""
+        """Seed the random numbers of the model for this iteration."""
         seed_all(self._seed, get_rank(), runner.iter)
 
     def before_val_epoch(self, runner) -> None:
-        """Note which validation the next checkpoint has seen."""
+        """Seed, and note the validation for the checkpoints saved after it."""
         seed_all(self._seed, get_rank(), runner.iter)
         runner.message_hub.update_info(_VALIDATED, runner.iter)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save what places the data."""
+        """Save the position in the data."""
         loop, meta = runner.train_loop, checkpoint['meta']
         batches = loop.dataloader.batch_sampler
         place = dict(batches=len(loop.dataloader), batches_of_epoch=0)
         seed = getattr(getattr(batches, 'sampler', None), 'seed', None)
         if seed is not None:
             place['sampler_seed'] = seed
-        # At its end, an epoch counts as done in the checkpoint's meta.
+        # At the end of an epoch, the checkpoint's meta counts it as done.
         if self._began is not None and meta['epoch'] == runner.epoch:
             place['batches_of_epoch'] = meta['iter'] - self._began
         meta[_PLACE] = place
 
     def after_train_epoch(self, runner) -> None:
-        """Leave the epoch; what is saved now is not within it."""
+        """Leave the epoch: what is saved from now on is not within it."""
         self._began = None
 
 
 def _count_from(loop: EpochBasedTrainLoop, skip: int) -> None:
-    """Let the first epoch count its batches from another one than 0."""
+    """Make the first epoch count its batches from ``skip`` instead of 0."""
     run_iter, epoch = loop.run_iter, loop.epoch
 
     def run_placed_iter(idx, data_batch):

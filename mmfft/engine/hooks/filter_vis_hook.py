@@ -11,7 +11,7 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class FilterVisHook(Hook):
-    """Hand pictures of the filters to the visualizer while a model trains.
+    """Send pictures of the filters to the visualizer while a model trains.
 
     The picture of ``tools/analysis_tools/visualize_filters.py`` goes to all
     backends of the config's visualizer (local files, TensorBoard, WandB) under
@@ -19,14 +19,16 @@ class FilterVisHook(Hook):
 
     Args:
         interval (int): Epochs or iterations between pictures. Defaults to 1.
-        by_epoch (bool): Count epochs, not iterations. Defaults to True.
-        layers (Sequence[str]): See
+        by_epoch (bool): Whether to count epochs, not iterations. Defaults to
+            True.
+        layers (Sequence[str]): Layers to draw, see
             :func:`mmfft.visualization.filters.filter_layers`. Defaults to
-            four, evenly through the depth.
-        channels (int | Sequence[int]): See
+            four, evenly spaced through the depth.
+        channels (int | Sequence[int]): Channels to draw, see
             :func:`mmfft.visualization.filters.draw_filters`. Defaults to 6.
-        image (str, optional): An image, loaded as the config tests, for the
-            filters that are generated for it. Defaults to none.
+        image (str, optional): Path of an image, loaded as for the config's
+            test, to draw the filters that are generated for it. Defaults to
+            none.
 
     Raises:
         ConfigError: If ``interval`` is not positive.
@@ -51,7 +53,7 @@ class FilterVisHook(Hook):
         self.image = image
 
     def before_train(self, runner) -> None:
-        # A wrong layer or image is told here, not after an epoch.
+        # So that a wrong layer or image is reported now, not after an epoch.
         done = runner.epoch if self.by_epoch else runner.iter
         self._add_picture(runner, done)
 
@@ -69,7 +71,7 @@ class FilterVisHook(Hook):
 
     @master_only
     def _add_picture(self, runner, step: int) -> None:
-        # Matplotlib is loaded where pictures are wanted.
+        # Matplotlib is imported only if pictures are wanted.
         from ...visualization.filters import (
             draw_filters,
             read_filters,

@@ -9,7 +9,7 @@ from torch import nn
 from ...errors import ConfigError
 from ...registry import OPTIM_WRAPPER_CONSTRUCTORS
 
-# What torch.compile, FSDP and checkpointing put between the names.
+# What torch.compile, FSDP and checkpointing insert into names.
 _WRAPPERS = re.compile(
     r'(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
 )
@@ -17,11 +17,11 @@ _WRAPPERS = re.compile(
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """The nearer a layer to the image, the lower its learning rate.
+    """Lower the learning rate of layers the nearer they are to the image.
 
     A parameter of depth ``d`` of ``n`` gets ``lr * layer_decay_rate ** (n - 1
     - d)``. The depth is what the backbone's ``get_layer_depth(name, prefix)``
-    says; the backbone is ``model.backbone``, or the model itself where it has
+    returns; the backbone is ``model.backbone``, or the model itself if it has
     none. Heads and necks keep the full rate. Parameters with equal settings
     share a group, so that the optimizer updates them together.
 
@@ -29,13 +29,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         optim_wrapper_cfg (dict): Config of the optimizer wrapper, with an
             ``optimizer`` that has an ``lr``.
         paramwise_cfg (dict): ``layer_decay_rate`` (float, greater than 0, at
-            most 1) beside everything that mmengine's
-            ``DefaultOptimWrapperConstructor`` knows: ``norm_decay_mult``,
+            most 1) and all settings of mmengine's
+            ``DefaultOptimWrapperConstructor``: ``norm_decay_mult``,
             ``bias_decay_mult``, ``flat_decay_mult``, ``custom_keys``, ...
 
     Raises:
-        ConfigError: If there is no such rate or no ``lr``, or if the backbone
-            does not tell the depth of its layers.
+        ConfigError: If there is no valid rate or no ``lr``, or if the backbone
+            has no ``get_layer_depth``.
 
     Example:
         >>> optim_wrapper = dict(
@@ -75,8 +75,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if not hasattr(backbone, 'get_layer_depth'):
             raise ConfigError(
                 f'{type(backbone).__name__} has no get_layer_depth(param_name,'
-                ' prefix), which layer decay asks for the depth of its '
-                'layers: choose another backbone or optim_wrapper.constructor'
+                ' prefix), which layer decay calls for the depth of each '
+                'layer: choose another backbone or optim_wrapper.constructor'
             )
         backbone_prefix = '' if backbone is module else 'backbone.'
         names = {id(p): name for name, p in module.named_parameters()}
@@ -89,7 +89,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _merge(groups: list[dict]) -> list[dict]:
-    """One group for all parameters with the same settings."""
+    """Merge groups of parameters that have the same settings."""
     merged = {}
     for group in groups:
         settings = {k: v for k, v in group.items() if k != 'params'}

@@ -232,7 +232,7 @@ def test_find_newest_falls_back_and_tells(tmp_path):
     path, passed_over = find()
     assert path == str(tmp_path / 'epoch_10.pth')
     assert passed_over == [
-        f'{tmp_path}/iter_99.pth: not a checkpoint of this run, which are '
+        f'{tmp_path}/iter_99.pth: not a checkpoint of this run, which has '
         'epoch_{}.pth'
     ]
     (tmp_path / 'iter_99.pth').unlink()
@@ -251,7 +251,7 @@ def test_find_newest_falls_back_and_tells(tmp_path):
         assert 'epoch_10.pth: torn' in passed_over[0]
     torch.save(dict(weight=torch.zeros(1)), ten)
     path, (reason,) = find()
-    assert 'weights alone' in reason
+    assert 'only weights' in reason
     # One of a longer run that was in the folder before.
     save(ten)
     os.utime(ten, (1, 1))
@@ -489,7 +489,7 @@ def test_a_run_whose_checkpoints_are_spoilt_stops(train, tmp_path):
     assert 'epoch_2.pth' in lines[1] and f'{__name__}.Unknown' in lines[1]
     assert 'torn' not in lines[1]
     assert 'epoch_1.pth' in lines[2] and 'torn' in lines[2]
-    assert 'leave --resume out or move these files away' in lines[3]
+    assert 'omit --resume or move these files away' in lines[3]
     assert [file.read_bytes() for file in (one, two)] == before
     # As the last line says.
     for file in (one, two):
