@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Time and peak memory of a call, side by side with others."""
+"""Time and peak memory of calls, measured side by side."""
 
 import gc
 import platform
@@ -56,16 +56,17 @@ def compare(
     device: torch.device,
     rounds: int,
 ) -> dict[str, dict]:
-    """Time and peak memory of each contender.
+    """Measure time and peak memory of each contender.
 
     Args:
-        contenders (dict[str, Callable]): What to call, by name.
-        device (torch.device): Where it runs.
-        rounds (int): Measurements of the time of each.
+        contenders (dict[str, Callable]): Functions to call, by name.
+        device (torch.device): Device on which they run.
+        rounds (int): Number of measurements of the time of each.
 
     Returns:
-        dict[str, dict]: ``seconds`` (median), ``fastest``, ``memory`` (peak
-        bytes allocated in a call) by name, or ``error`` where memory ran out.
+        dict[str, dict]: By name, ``seconds`` (median), ``fastest`` and
+        ``memory`` (peak bytes allocated in a call), or ``error`` if memory
+        ran out.
     """
     results = {}
     for name, call in contenders.items():
@@ -100,13 +101,13 @@ def _seconds(
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for what was started on a GPU."""
+    """Wait until all work on a GPU is done."""
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
 
 
 def clear(device: torch.device) -> None:
-    """Free what is no longer used."""
+    """Free memory that is no longer used."""
     gc.collect()
     if device.type == 'cuda':
         torch.cuda.empty_cache()
@@ -118,11 +119,11 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 def peak_memory(call: Callable[[], object], device: torch.device) -> int:
-    """Most bytes of tensors that a call holds at a time.
+    """Measure the most bytes of tensors that a call holds at a time.
 
-    What stands before it (weights, input) is not counted. On a CPU every
-    allocation is recorded, as PyTorch counts them on a GPU: the resident set
-    of the process would also show what the allocator keeps.
+    Tensors that exist before the call (weights, input) are not counted. On a
+    CPU every allocation is recorded, as PyTorch counts them on a GPU: the
+    resident set of the process would also include what the allocator keeps.
     """
     gc.collect()
     if device.type == 'cuda':
@@ -147,7 +148,7 @@ def peak_memory(call: Callable[[], object], device: torch.device) -> int:
 
 
 def device_name(device: torch.device) -> str:
-    """Name of a device, as far as it tells one."""
+    """Name of the device, as far as the system reports it."""
     if device.type == 'cuda':
         return torch.cuda.get_device_name(device)
     if CPU_INFO.exists():

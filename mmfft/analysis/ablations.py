@@ -3,7 +3,7 @@
 <https://arxiv.org/abs/2303.03932>`_ in miniature.
 
 Each variant of the backbone is trained from scratch with several seeds;
-everything else is the config's.
+everything else is taken from the config.
 """
 
 import statistics
@@ -24,7 +24,7 @@ from ..errors import ConfigError
 from .records import Records, around, markdown_table, mean_and_spread
 
 _DYNAMIC = dict(type='mmfft.DFFormer')
-# What each variant changes in the backbone, and what that is.
+# What each variant changes in the backbone, and its description.
 VARIANTS = {
     'gfformer': (dict(type='mmfft.GFFormer'), 'static filters'),
     'dfformer': (_DYNAMIC, 'dynamic filters, N=4, rho=1/4, StarReLU'),
@@ -41,15 +41,15 @@ VARIANTS = {
     ),
     'dfformer-gelu': (
         dict(_DYNAMIC, act_cfg=dict(type='mmfft.GELU')),
-        'as dfformer, GELU but in the routing',
+        'as dfformer, GELU except in the routing',
     ),
     'dfformer-relu': (
         dict(_DYNAMIC, act_cfg=dict(type='mmfft.ReLU')),
-        'as dfformer, ReLU but in the routing',
+        'as dfformer, ReLU except in the routing',
     ),
     'dfformer-afno': (
         dict(_DYNAMIC, token_mixers=['AFNO2D'] * 4),
-        'as dfformer, AFNO for the filters',
+        'as dfformer, AFNO instead of filters',
     ),
     'cdfformer': (
         dict(type='mmfft.CDFFormer'),
@@ -61,10 +61,10 @@ VARIANTS = {
         "GFNet's blocks, static filters without expansion",
     ),
 }
-# Of the smaller GFNet-H.
+# Initial value in the smaller GFNet-H.
 _LAYER_SCALE = 1e-3
 _METRIC = 'accuracy/top1'
-# What of a config the outcome of a training depends on.
+# Parts of a config on which the result of a training depends.
 _SETTINGS = (
     'model',
     'data_preprocessor',
@@ -73,29 +73,31 @@ _SETTINGS = (
     'optim_wrapper',
     'param_scheduler',
 )
-# Training steps that the estimate of the time is taken from; the first warms
-# up.
+# Number of training steps that are timed for an estimate; the first is a
+# warm-up.
 _STEPS = 4
 
 
 def variant_config(
     base: Config, variant: str, seed: int, epochs: int, work_dir: str | Path
 ) -> Config:
-    """The config of one run.
+    """Make the config of one run.
 
     Args:
-        base (Config): A classifier of the MetaFormer family, its ``arch`` a
-            dict, its schedule counted in epochs.
-        variant (str): One of :data:`VARIANTS`.
-        seed (int): Of weights and order of the images.
-        epochs (int): Length; the schedule is shortened in proportion.
-        work_dir (str | Path): Of the run.
+        base (Config): Config of a classifier of the MetaFormer family, whose
+            ``arch`` is a dict and whose schedule counts epochs.
+        variant (str): Name of one of :data:`VARIANTS`.
+        seed (int): Seed of the weights and of the order of the images.
+        epochs (int): Length of the training; the schedule is shortened in
+            proportion.
+        work_dir (str | Path): Work directory of the run.
 
     Returns:
-        Config: Ready for a Runner.
+        Config: Config that is ready for a Runner.
 
     Raises:
-        ConfigError: If the variant is unknown or the config is another.
+        ConfigError: If the variant is unknown or the config is of another
+            kind.
     """
     if variant not in VARIANTS:
         raise ConfigError(
@@ -106,7 +108,7 @@ def variant_config(
     if not isinstance(arch, dict) or set(arch) != {'embed_dims', 'depths'}:
         raise ConfigError(
             'model.backbone.arch of the config must be a dict with embed_dims '
-            f'and depths, which every variant then has, got {arch!r}'
+            f'and depths, which all variants share, got {arch!r}'
         )
     changes, _ = VARIANTS[variant]
     cfg.model.backbone = ConfigDict({**cfg.model.backbone, **changes})
@@ -139,10 +141,10 @@ def _set_epochs(cfg: Config, epochs: int) -> None:
 
 
 def seconds_of_run(cfg: Config) -> float:
-    """What a run will take, from a few of its training steps.
+    """Estimate the duration of a run from a few of its training steps.
 
     Args:
-        cfg (Config): From :func:`variant_config`.
+        cfg (Config): Config from :func:`variant_config`.
 
     Returns:
         float: Seconds, without the start and the validation.
@@ -162,10 +164,10 @@ def seconds_of_run(cfg: Config) -> float:
 
 
 def train_once(cfg: Config) -> dict[str, float]:
-    """Train, or go on where an earlier try was stopped.
+    """Train, or continue where an earlier run was stopped.
 
     Args:
-        cfg (Config): From :func:`variant_config`.
+        cfg (Config): Config from :func:`variant_config`.
 
     Returns:
         dict[str, float]: ``parameters`` of the backbone, ``top1`` in percent
@@ -190,24 +192,24 @@ def run_ablations(
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 8,
 ) -> list[dict]:
-    """Train every variant with every seed, but for what is in ``runs.csv``.
+    """Train every variant with every seed, except those in ``runs.csv``.
 
-    All variants of one seed come before the next seed, so that a run that is
-    stopped early compares them all. What is left to train and the time that
-    it will take are printed first.
+    All variants of one seed are trained before the next seed, so that a study
+    that is stopped early compares all of them. What is left to train and the
+    time that it will take are printed first.
 
     Args:
-        base (Config): See :func:`variant_config`.
+        base (Config): Config of the study, see :func:`variant_config`.
         out (str | Path): Folder of ``runs.csv`` and of the runs.
-        variants (Sequence[str]): Of :data:`VARIANTS`. Defaults to all.
-        seeds (Sequence[int]): Defaults to 0, 1 and 2.
+        variants (Sequence[str]): Names of :data:`VARIANTS`. Defaults to all.
+        seeds (Sequence[int]): Seeds of each variant. Defaults to 0, 1 and 2.
         epochs (int): Length of each training. Defaults to 8.
 
     Returns:
-        list[dict]: Rows of ``runs.csv`` for the variants and seeds asked for.
+        list[dict]: Rows of ``runs.csv`` for the given variants and seeds.
 
     Raises:
-        ConfigError: If the folder holds runs of other settings, or one of
+        ConfigError: If the folder contains runs of other settings, or as in
             :func:`variant_config`.
     """
     out = Path(out)
@@ -267,7 +269,7 @@ def _estimates(missing: list[dict], configs: list[Config]) -> list[float]:
     left = [seconds[case['variant']] for case in missing]
     print(
         f'{len(missing)} runs to train, about {sum(left) / 60:.0f} minutes '
-        'and the validations, by a few steps of each variant',
+        'plus validation, estimated from a few steps of each variant',
         flush=True,
     )
     return left
@@ -277,7 +279,7 @@ def summarize(rows: Sequence[dict]) -> list[dict]:
     """Mean and spread of each variant over its seeds.
 
     Args:
-        rows (Sequence[dict]): From :func:`run_ablations`.
+        rows (Sequence[dict]): Rows from :func:`run_ablations`.
 
     Returns:
         list[dict]: ``variant``, ``what``, ``parameters``, ``runs``, ``mean``,
@@ -305,9 +307,16 @@ def summarize(rows: Sequence[dict]) -> list[dict]:
 
 
 def summary_table(summary: Sequence[dict]) -> str:
-    """What :func:`summarize` returns as a table for a page."""
+    """Format the result of :func:`summarize` as a table in Markdown."""
     return markdown_table(
-        ['variant', 'what it is', 'parameters', 'runs', 'top-1, %', 's a run'],
+        [
+            'variant',
+            'what it is',
+            'parameters',
+            'runs',
+            'top-1, %',
+            's per run',
+        ],
         [
             [
                 row['variant'],
@@ -324,11 +333,11 @@ def summary_table(summary: Sequence[dict]) -> str:
 
 
 def plot_ablations(rows: Sequence[dict], path: str | Path) -> None:
-    """A line a variant: a dot a seed, a bar at the mean.
+    """Plot one line per variant, with a dot per seed and a bar at the mean.
 
     Args:
-        rows (Sequence[dict]): From :func:`run_ablations`.
-        path (str | Path): PNG to write.
+        rows (Sequence[dict]): Rows from :func:`run_ablations`.
+        path (str | Path): Path of the PNG to write.
     """
     summary = summarize(rows)
     figure = Figure(figsize=(7, 1 + 0.32 * len(summary)))
@@ -341,7 +350,7 @@ def plot_ablations(rows: Sequence[dict], path: str | Path) -> None:
         range(len(summary)), [entry['variant'] for entry in summary]
     )
     axis.set_ylim(len(summary) - 0.5, -0.5)
-    axis.set_xlabel('top-1 accuracy, %: a dot a seed, the mean as a bar')
+    axis.set_xlabel('top-1 accuracy, %: one dot per seed, a bar at the mean')
     axis.grid(axis='x', alpha=0.3)
     figure.tight_layout()
     Path(path).parent.mkdir(parents=True, exist_ok=True)

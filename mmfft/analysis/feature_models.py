@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Our backbones and timm's models under one name and one call."""
+"""Load our backbones and timm's models by name, and call them alike."""
 
 from pathlib import Path
 
@@ -17,39 +17,40 @@ from ..models import FourierBackbone
 
 # How a command line names a model, for its help.
 SPEC_HELP = (
-    'a config file or a name of timm (ours are among them), followed by '
-    '=CHECKPOINT for other weights than random ones'
+    'a config file or the name of a timm model (ours are among them), '
+    'followed by =CHECKPOINT for weights that are not random'
 )
 
 
 def label(spec: str) -> str:
-    """Short name of a model for a picture, telling random weights."""
+    """Short name of a model for a picture, which marks random weights."""
     name, _, checkpoint = spec.partition('=')
     if checkpoint:
         path = Path(checkpoint)
         return f'{path.parent.name}/{path.stem}'
     if name.endswith('.py'):
-        # Names of configs are long; their parts stand below each other.
+        # Names of configs are long, so each part gets a line.
         name = Path(name).stem.replace('_', '\n')
     return f'{name}\n(random weights)'
 
 
 def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
-    """A model whose features are looked at.
+    """Load a model for a study of its features.
 
     Args:
-        spec (str): A config file, of which the backbone is taken, or a name
-            of timm's, such as ``'caformer_s18'``; ours are among them, as
-            ``'dfformer_s18'``. ``=CHECKPOINT`` behind it names its weights;
-            without, they are random and nothing is downloaded.
-        img_size (int, optional): Image size that a model of fixed size or
-            with stored filters is built for. Defaults to its own.
+        spec (str): Path of a config, whose backbone is used, or name of a
+            timm model, such as ``'caformer_s18'`` or our ``'dfformer_s18'``.
+            ``=CHECKPOINT`` after it names a file with the weights; without
+            it they are random and nothing is downloaded.
+        img_size (int, optional): Image size for which a model of fixed size
+            or with stored filters is built. Defaults to the model's own.
 
     Returns:
-        nn.Module: In evaluation mode, on the CPU.
+        nn.Module: Model in evaluation mode, on the CPU.
 
     Raises:
-        ConfigError: If there is no such model or the checkpoint does not fit.
+        ConfigError: If the model does not exist or the checkpoint does not
+            fit.
     """
     name, _, checkpoint = spec.partition('=')
     if name.endswith('.py'):
@@ -91,15 +92,15 @@ def _timm_model(name: str, checkpoint: str, img_size: int | None) -> nn.Module:
 
 
 def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
-    """Features of the last stage or block of a stride.
+    """Compute the features of the last stage or block with a given stride.
 
     Args:
-        model (nn.Module): From :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`load_feature_model`.
         x (Tensor): Images ``(B, 3, H, W)``.
-        stride (int): Pixels of the image a position of the features.
+        stride (int): Pixels of the image per position of the features.
 
     Returns:
-        Tensor: Shape ``(B, C, h, w)``, before an output norm.
+        Tensor: Features of shape ``(B, C, h, w)``, before an output norm.
 
     Raises:
         ConfigError: If the model has no such features.
@@ -112,8 +113,8 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
         outs = model.forward_intermediates(x, intermediates_only=True)
     else:
         raise ConfigError(
-            f'{type(model).__name__} does not give its intermediate features: '
-            'take a backbone of mmfft or another model of timm'
+            f'{type(model).__name__} does not return its intermediate '
+            'features: use a backbone of mmfft or another model of timm'
         )
     by_stride = {round(x.shape[2] / out.shape[2]): out for out in outs}
     if stride not in by_stride:
@@ -125,10 +126,10 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
 
 
 def last_features(model: nn.Module, x: Tensor) -> Tensor:
-    """Features of the last stage alone, as a classifier takes them.
+    """Compute only the features of the last stage, as used by a classifier.
 
     Args:
-        model (nn.Module): From :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`load_feature_model`.
         x (Tensor): Images ``(B, 3, H, W)``.
 
     Returns:
@@ -140,18 +141,18 @@ def last_features(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def read_images(folder: str, size: int, count: int) -> Tensor:
-    """Images for any of the models, as ImageNet's are normalized.
+    """Read images for any of the models, normalized as for ImageNet.
 
     Args:
-        folder (str): Of PNG or JPEG images, also in folders below.
-        size (int): Side that they are resized to.
-        count (int): At most so many, evenly through the folder.
+        folder (str): Folder of PNG or JPEG images, also in its subfolders.
+        size (int): Side to which they are resized, in pixels.
+        count (int): Largest number of images, evenly spaced in the folder.
 
     Returns:
-        Tensor: Shape ``(N, 3, size, size)``, RGB.
+        Tensor: Images of shape ``(N, 3, size, size)``, RGB.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If the folder contains no image.
     """
     files = sorted(
         path

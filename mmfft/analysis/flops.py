@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Parameters and FLOPs of a model, the Fourier transforms counted."""
+"""Parameters and FLOPs of a model, including its Fourier transforms."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -18,13 +18,13 @@ from ..ops import half_spectrum_shape
 
 
 def transform_flops(shape: tuple[int, ...]) -> float:
-    r"""A real two-dimensional FFT of each channel of each image.
+    r"""Count a real two-dimensional FFT of each channel of each image.
 
-    :math:`\frac{5}{2} n \log_2 n` operations for :math:`n = HW` points, the
-    figure by which `FFTW <https://www.fftw.org/speed/>`_ counts.
+    It takes :math:`\frac{5}{2} n \log_2 n` operations for :math:`n = HW`
+    points, as counted by `FFTW <https://www.fftw.org/speed/>`_.
 
     Args:
-        shape (tuple[int, ...]): ``(B, H, W, C)``.
+        shape (tuple[int, ...]): Shape ``(B, H, W, C)`` of the features.
 
     Returns:
         float: FLOPs.
@@ -35,14 +35,15 @@ def transform_flops(shape: tuple[int, ...]) -> float:
 
 
 def filter_flops(shape: tuple[int, ...], num_filters: int = 0) -> float:
-    """A static or dynamic spectral filter: there and back, and the product.
+    """Count a static or dynamic spectral filter: transforms and product.
 
-    Each entry of the half spectrum takes four multiplications, and to mix its
-    filter from a basis two for each of the basis filters.
+    Each entry of the half spectrum takes four multiplications; mixing its
+    filter from a basis takes two more for each basis filter.
 
     Args:
-        shape (tuple[int, ...]): ``(B, H, W, C)``.
-        num_filters (int): Of the basis; 0 for a static filter.
+        shape (tuple[int, ...]): Shape ``(B, H, W, C)`` of the features.
+        num_filters (int): Number of basis filters; 0 for a static filter.
+            Defaults to 0.
 
     Returns:
         float: FLOPs.
@@ -56,7 +57,7 @@ def _shape(value: torch._C.Value) -> tuple[int, ...]:
     return tuple(value.type().sizes())
 
 
-# What FlopAnalyzer calls for a node of the graph, with its values.
+# Functions that FlopAnalyzer calls with the values of a node of the graph.
 _OPERATORS = {
     'mmfft::spectral_filter': lambda inputs, outputs: filter_flops(
         _shape(inputs[0])
@@ -75,10 +76,10 @@ class Complexity(NamedTuple):
     """What :func:`count_flops` finds.
 
     Attributes:
-        flops (int): In all.
-        params (int): Parameters.
+        flops (int): Total number of FLOPs.
+        params (int): Number of parameters.
         by_operator (dict[str, int]): FLOPs of each kind of operator.
-        table (str): Both by module, as mmengine prints them.
+        table (str): Table of both by module, as mmengine prints it.
     """
 
     flops: int
@@ -88,21 +89,21 @@ class Complexity(NamedTuple):
 
 
 def count_flops(model: nn.Module, *inputs: Any, depth: int = 3) -> Complexity:
-    """Count parameters and FLOPs by mmengine's analyser.
+    """Count parameters and FLOPs with mmengine's analyser.
 
-    It takes a multiplication with an addition for one FLOP and leaves out
-    what works element by element, except for norms. Here the spectral filters
-    are counted too, by :func:`filter_flops`, whose every operation is one
-    FLOP, and AFNO's transforms. Filters are kept once they are brought to the
-    grid of an input, so that resizing them is not counted.
+    The analyser counts a multiplication with an addition as one FLOP and
+    omits element-wise operations, except for norms. In addition the spectral
+    filters are counted by :func:`filter_flops`, with each operation as one
+    FLOP, and so are AFNO's transforms. Filters are cached once they have been
+    brought to the grid of an input, so their resizing is not counted.
 
     Args:
-        model (nn.Module): In evaluation mode.
-        *inputs: Of its ``forward``.
+        model (nn.Module): Model in evaluation mode.
+        *inputs: Arguments of its ``forward``.
         depth (int): Levels of modules in the table. Defaults to 3.
 
     Returns:
-        Complexity: Of one call.
+        Complexity: Figures of one call.
     """
     analyser = FlopAnalyzer(model, inputs).set_op_handle(**_OPERATORS)
     analyser.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
@@ -120,15 +121,16 @@ def count_flops(model: nn.Module, *inputs: Any, depth: int = 3) -> Complexity:
 def config_flops(
     cfg: Config, shape: Sequence[int] | None = None, depth: int = 3
 ) -> tuple[tuple[int, int], Complexity]:
-    """:func:`count_flops` of a config's whole model at one image.
+    """Count parameters and FLOPs of a config's whole model for one image.
 
-    A classifier gives its logits, a segmentor its logits before they are
-    enlarged, a detector what its heads give before boxes are decoded; a
-    two-stage one runs on the proposals that its random weights make, whose
-    number is the config's limit or less.
+    Counted by :func:`count_flops` are a classifier up to its logits, a
+    segmentor up to its logits before they are enlarged, and a detector up to
+    the outputs of its heads before boxes are decoded. A two-stage detector
+    runs on the proposals that its random weights produce, of which there are
+    at most as many as the config allows.
 
     Args:
-        cfg (Config): Of mmpretrain, mmdet or mmseg.
+        cfg (Config): Config of mmpretrain, mmdet or mmseg.
         shape (Sequence[int], optional): ``(H, W)`` of the image or one number
             for both. Defaults to the ``img_size`` of the backbone.
         depth (int): Levels of modules in the table. Defaults to 3.
@@ -137,7 +139,7 @@ def config_flops(
         tuple[tuple[int, int], Complexity]: ``(H, W)``, and the figures.
 
     Raises:
-        ConfigError: If the shape is no image's.
+        ConfigError: If the shape is not one or two positive numbers.
     """
     scope = cfg.get('default_scope')
     model = build_model(cfg)
@@ -145,7 +147,7 @@ def config_flops(
     if scope == 'mmdet':
         model.forward = partial(model.forward, data_samples=[_sample(size)])
     elif scope == 'mmseg':
-        model.auxiliary_head = None  # in training alone
+        model.auxiliary_head = None  # only for training
     channels = cfg.model.backbone.get('in_channels', 3)
     image = torch.zeros(1, channels, *size)
     return size, count_flops(model, image, depth=depth)

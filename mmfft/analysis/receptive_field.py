@@ -18,26 +18,26 @@ from ..errors import ConfigError
 from .feature_models import features_at, label
 
 SHARES = (0.2, 0.3, 0.5, 0.99)
-# Contributions below this part of the largest one are drawn alike.
+# Contributions below this fraction of the largest one are drawn alike.
 _FLOOR = 1e-5
 
 
 def contributions(
     model: nn.Module, images: Tensor, stride: int, batch: int = 4
 ) -> Tensor:
-    """How much each pixel moves the features at the centre.
+    """Measure how much each pixel influences the features at the centre.
 
-    The absolute gradient of the sum of the positive features there, summed
-    over the colours and averaged over the images.
+    This is the absolute gradient of the sum of the positive features there,
+    summed over the colours and averaged over the images.
 
     Args:
-        model (nn.Module): From :func:`load_feature_model`.
-        images (Tensor): Shape ``(N, 3, H, W)``.
-        stride (int): Of the features, see :func:`features_at`.
-        batch (int): Images at a time. Defaults to 4.
+        model (nn.Module): Model from :func:`load_feature_model`.
+        images (Tensor): Images of shape ``(N, 3, H, W)``.
+        stride (int): Stride of the features, see :func:`features_at`.
+        batch (int): Number of images at a time. Defaults to 4.
 
     Returns:
-        Tensor: Shape ``(H, W)``, sum 1.
+        Tensor: Contributions of shape ``(H, W)``, whose sum is 1.
 
     Raises:
         ConfigError: If the model has no such features or they are all
@@ -53,8 +53,8 @@ def contributions(
         total += grad.abs().double().sum(dim=(0, 1))
     if not total.sum() > 0:
         raise ConfigError(
-            f'no pixel moves the centre of stride {stride}: its features are '
-            'negative or its weights zero'
+            f'no pixel influences the centre of stride {stride}: its features '
+            'are negative or its weights are zero'
         )
     return total / total.sum()
 
@@ -62,20 +62,22 @@ def contributions(
 def area_ratios(
     contribution: Tensor, shares: Sequence[float] = SHARES
 ) -> dict[float, float]:
-    """Area that holds a share of all contributions, over the image's.
+    """Measure the part of the image that has a share of all contributions.
 
-    The least rectangle of the image's shape around the centre: a small ratio
-    for half of the contributions says that the field is narrow.
+    It is the smallest rectangle of the image's shape around the centre: a
+    small ratio for half of the contributions means that the field is narrow.
 
     Args:
-        contribution (Tensor): From :func:`contributions`.
-        shares (Sequence[float]): Defaults to :data:`SHARES`.
+        contribution (Tensor): Contributions from :func:`contributions`.
+        shares (Sequence[float]): Shares of all contributions. Defaults to
+            :data:`SHARES`.
 
     Returns:
-        dict[float, float]: Ratio by share.
+        dict[float, float]: Area of the rectangle relative to the image, by
+        share.
     """
     height, width = contribution.shape
-    # The rectangle in which a pixel first lies, as a part of the full one.
+    # Side of the smallest rectangle with a pixel, relative to the full one.
     rows = (torch.arange(height) + 0.5 - height / 2).abs() / (height / 2)
     columns = (torch.arange(width) + 0.5 - width / 2).abs() / (width / 2)
     side = torch.maximum(rows[:, None], columns).flatten()
@@ -95,12 +97,12 @@ def area_ratios(
 def plot_fields(
     fields: dict[str, dict[int, Tensor]], path: str | Path
 ) -> None:
-    """A picture: a row a model, a column a stride, logarithmic colours.
+    """Draw one row per model and one column per stride, in log colours.
 
     Args:
-        fields (dict[str, dict[int, Tensor]]): Contributions by model, as
-            :func:`load_feature_model` was asked for it, and stride.
-        path (str | Path): PNG to write.
+        fields (dict[str, dict[int, Tensor]]): Contributions by model, named
+            as for :func:`load_feature_model`, and stride.
+        path (str | Path): Path of the PNG to write.
     """
     strides = list(next(iter(fields.values())))
     figure = Figure(figsize=(2.3 * len(strides) + 1, 2.6 * len(fields)))

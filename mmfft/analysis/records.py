@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Tables of results: on disk, row by row, and on a page."""
+"""Tables of results, in CSV files and in Markdown."""
 
 import csv
 import statistics
@@ -10,12 +10,12 @@ from ..errors import ConfigError
 
 
 class Records:
-    """Rows in a CSV file, each written when it is known.
+    """Rows of a CSV file, each written as soon as it is known.
 
     Args:
-        path (str | Path): The file; rows that it has are read.
-        keys (Sequence[str]): Columns that name a row, kept as text.
-        values (Sequence[str]): Columns of numbers; None where there is none.
+        path (str | Path): Path of the file; existing rows are read.
+        keys (Sequence[str]): Columns that identify a row, kept as text.
+        values (Sequence[str]): Columns of numbers; an empty cell is None.
 
     Raises:
         ConfigError: If the file has other columns.
@@ -74,33 +74,34 @@ def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation.
 
     Args:
-        values (Sequence[float]): Results, such as one a seed.
+        values (Sequence[float]): Results, such as one per seed.
 
     Returns:
-        tuple[float, float | None]: The deviation is None for one value.
+        tuple[float, float | None]: Mean and deviation; the deviation is None
+        for a single value.
     """
     spread = statistics.stdev(values) if len(values) > 1 else None
     return statistics.mean(values), spread
 
 
 def around(mean: float, spread: float | None) -> str:
-    """Text of :func:`mean_and_spread`, as ``'97.2 ± 0.3'``."""
+    """Format the result of :func:`mean_and_spread`, as in ``'97.2 ± 0.3'``."""
     return f'{mean:.1f}' + ('' if spread is None else f' ± {spread:.1f}')
 
 
 def markdown_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 0
 ) -> str:
-    """A table for a page.
+    """Format a table in Markdown.
 
     Args:
         head (Sequence[str]): Titles of the columns.
-        rows (Iterable[Sequence[str]]): Cells.
+        rows (Iterable[Sequence[str]]): Cells of each row.
         left (int): Number of columns, from the first, that are aligned to the
             left; the others are numbers. Defaults to 0.
 
     Returns:
-        str: Lines in Markdown.
+        str: Lines of the table.
     """
     rule = ['---'] * left + ['---:'] * (len(head) - left)
     lines = [f'| {" | ".join(head)} |', f'|{"|".join(rule)}|']

@@ -25,29 +25,30 @@ def run_profile(
     device: torch.device = torch.device('cpu'),
     rounds: int = 5,
 ) -> list[dict]:
-    """Measure every model at every size, but for what was measured before.
+    """Measure every model at every size, except what was measured before.
 
-    Image to features of the last stage, weights random; in training forward
-    and backward. At one size the models are measured in turns, so that what
-    else happens on the machine falls on all of them, and then written to
-    ``profile.csv``.
+    A call takes an image to the features of the last stage, with random
+    weights; for training, it goes forward and backward. At each size the
+    models are measured by turns, so that other load on the machine affects
+    all of them, and the results are then written to ``profile.csv``.
 
     Args:
-        models (Sequence[str]): As of :func:`load_feature_model`. Filters are
-            stored for each size, as after fine-tuning.
-        sizes (Sequence[int]): Sides of the images, measured ascending.
+        models (Sequence[str]): Models as for :func:`load_feature_model`.
+            Filters are stored for each size, as after fine-tuning.
+        sizes (Sequence[int]): Sides of the images in pixels, measured in
+            ascending order.
         out (str | Path): Folder of ``profile.csv``.
-        batch (int): Images at a time. Defaults to 1.
+        batch (int): Number of images at a time. Defaults to 1.
         train (bool): Whether to measure training. Defaults to False.
-        device (torch.device): Defaults to the CPU.
-        rounds (int): Measurements, of which the median is taken. Defaults to
-            5.
+        device (torch.device): Device that is measured. Defaults to the CPU.
+        rounds (int): Number of measurements, of which the median is taken.
+            Defaults to 5.
 
     Returns:
-        list[dict]: The rows asked for: ``device``, ``threads``, ``mode``,
-        ``batch``, ``size``, ``model``, ``images_per_second``, ``memory``
-        (peak bytes in a call, without weights and images); the last two are
-        None where memory ran out.
+        list[dict]: Rows of the given models and sizes: ``device``,
+        ``threads``, ``mode``, ``batch``, ``size``, ``model``,
+        ``images_per_second``, ``memory`` (peak bytes in a call, without
+        weights and images); the last two are None if memory ran out.
     """
     records = Records(Path(out) / 'profile.csv', _KEYS, _VALUES)
     case = dict(
@@ -110,11 +111,11 @@ def _call(model: nn.Module, images: torch.Tensor, train: bool):
 
 
 def plot_profile(rows: Sequence[dict], path: str | Path) -> None:
-    """Throughput and memory against size, a line a model.
+    """Plot throughput and memory against size, with one line per model.
 
     Args:
-        rows (Sequence[dict]): From :func:`run_profile`.
-        path (str | Path): PNG to write.
+        rows (Sequence[dict]): Rows from :func:`run_profile`.
+        path (str | Path): Path of the PNG to write.
     """
     figure = Figure(figsize=(10, 4))
     speed, memory = figure.subplots(1, 2)

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A trained classifier at other image sizes, by how its filters get there."""
+"""Accuracy of a classifier at other image sizes, for each filter_resize."""
 
 import time
 from collections.abc import Sequence
@@ -16,25 +16,26 @@ from ..ops.resize import FILTER_RESIZE_MODES
 from .records import Records, around, markdown_table, mean_and_spread
 
 _METRIC = 'accuracy/top1'
-# About the mean that is subtracted from images.
+# Approximately the mean that is subtracted from images.
 _GREY = 124
 
 
 def enlarged(
     pipeline: Sequence[dict], old_size: int, new_size: int
 ) -> list[dict]:
-    """The same part of the picture, larger or smaller.
+    """Make a test pipeline show the same part of a picture at another size.
 
-    What the pipeline resizes or crops to changes in proportion. One that
-    takes images as they are gets a bicubic ``Resize`` before it packs them.
+    The sizes to which it resizes or crops change in proportion. A pipeline
+    that takes images as they are gets a bicubic ``Resize`` before its last
+    step, which packs them.
 
     Args:
-        pipeline (Sequence[dict]): Of a test in mmpretrain.
-        old_size (int): Side of its images.
-        new_size (int): Side wanted.
+        pipeline (Sequence[dict]): Test pipeline of mmpretrain.
+        old_size (int): Side of its images in pixels.
+        new_size (int): Wanted side in pixels.
 
     Returns:
-        list[dict]: A new pipeline.
+        list[dict]: New pipeline.
     """
     pipeline = deepcopy(list(pipeline))
     changed = False
@@ -63,20 +64,20 @@ def _in_proportion(size, old_size: int, new_size: int):
 def padded(
     pipeline: Sequence[dict], old_size: int, new_size: int
 ) -> list[dict]:
-    """The same picture at its scale, grey to its right and below it.
+    """Make a test pipeline pad a picture with grey on the right and below.
 
-    As images are padded to a common size for detection.
+    For detection, images are padded to a common size in the same way.
 
     Args:
-        pipeline (Sequence[dict]): Of a test in mmpretrain.
-        old_size (int): Side of its images.
-        new_size (int): Side wanted, not smaller.
+        pipeline (Sequence[dict]): Test pipeline of mmpretrain.
+        old_size (int): Side of its images in pixels.
+        new_size (int): Wanted side in pixels, not smaller than ``old_size``.
 
     Returns:
-        list[dict]: A new pipeline.
+        list[dict]: New pipeline.
 
     Raises:
-        ConfigError: If the size is smaller.
+        ConfigError: If ``new_size`` is smaller than ``old_size``.
     """
     if new_size < old_size:
         raise ConfigError(
@@ -87,7 +88,7 @@ def padded(
     return [*steps, pad, pack]
 
 
-# How a test image comes to another size.
+# Ways to bring a test image to another size.
 VIEWS = dict(enlarge=enlarged, pad=padded)
 
 
@@ -98,21 +99,22 @@ def transfer_config(
     mode: str,
     view: str = 'enlarge',
 ) -> Config:
-    """The config of one test.
+    """Make the config of one test.
 
     Args:
-        base (Config): A classifier of mmpretrain on a square image size.
-        checkpoint (str): Its weights.
-        size (int): Side of the images.
+        base (Config): Config of a classifier of mmpretrain for square images.
+        checkpoint (str): Path or URL of its weights.
+        size (int): Side of the test images in pixels.
         mode (str): ``filter_resize`` of the backbone.
-        view (str): How the images come to this size, of :data:`VIEWS`.
-            Defaults to ``'enlarge'``.
+        view (str): Way to bring the images to this size, one of
+            :data:`VIEWS`. Defaults to ``'enlarge'``.
 
     Returns:
-        Config: Ready for a Runner.
+        Config: Config that is ready for a Runner.
 
     Raises:
-        ConfigError: If the config is another or an argument is out of range.
+        ConfigError: If the config is of another kind or an argument is out of
+            range.
     """
     if mode not in FILTER_RESIZE_MODES:
         raise ConfigError(
@@ -124,13 +126,13 @@ def transfer_config(
         raise ConfigError(f'sizes must be positive, got {size}')
     if base.get('default_scope') != 'mmpretrain':
         raise ConfigError(
-            'the config must be a classifier of mmpretrain, its default_scope '
-            f'is {base.get("default_scope")!r}'
+            'the config must be a classifier of mmpretrain, but its '
+            f'default_scope is {base.get("default_scope")!r}'
         )
     if not base.model.backbone.type.startswith('mmfft.'):
         raise ConfigError(
             f'{base.model.backbone.type} has no filters to resize: '
-            'model.backbone must be one of mmfft'
+            'model.backbone must be a backbone of mmfft'
         )
     cfg = deepcopy(base)
     img_size = cfg.model.backbone.get('img_size', 224)
@@ -150,7 +152,7 @@ def transfer_config(
 
 
 def accuracy(cfg: Config) -> float:
-    """Top-1 accuracy in percent of a config from :func:`transfer_config`."""
+    """Test a config of :func:`transfer_config`; top-1 accuracy in percent."""
     return float(build_runner(cfg).test()[_METRIC])
 
 
@@ -162,22 +164,24 @@ def run_transfer(
     view: str = 'enlarge',
     out: str | Path = 'work_dirs/resolution_transfer',
 ) -> list[dict]:
-    """Accuracy of each checkpoint at each size in each mode.
+    """Test each checkpoint at each size in each mode.
 
-    At the size that the filters are stored for all modes are one, and it is
-    tested once.
+    At the size for which the filters are stored all modes are equal, and only
+    one of them is tested.
 
     Args:
-        base (Config): See :func:`transfer_config`.
-        checkpoints (Sequence[str]): Weights of the config, such as those of
-            several seeds.
-        sizes (Sequence[int]): Sides of the images.
-        modes (Sequence[str]): Of ``filter_resize``. Defaults to all.
-        view (str): See :func:`transfer_config`. Defaults to ``'enlarge'``.
-        out (str | Path): Folder of ``transfer.csv``, which is written anew.
+        base (Config): Config of the study, see :func:`transfer_config`.
+        checkpoints (Sequence[str]): Paths or URLs of weights for the config,
+            such as those of several seeds.
+        sizes (Sequence[int]): Sides of the test images in pixels.
+        modes (Sequence[str]): Values of ``filter_resize``. Defaults to all.
+        view (str): Way to bring the images to a size, see
+            :func:`transfer_config`. Defaults to ``'enlarge'``.
+        out (str | Path): Folder of ``transfer.csv``, which is overwritten.
+            Defaults to ``'work_dirs/resolution_transfer'``.
 
     Returns:
-        list[dict]: ``checkpoint``, ``size``, ``mode``, ``top1``.
+        list[dict]: Rows of ``checkpoint``, ``size``, ``mode``, ``top1``.
     """
     check_data(base, 'test')
     configs = {
@@ -211,10 +215,10 @@ def summarize(rows: Sequence[dict]) -> dict[tuple[int, str], tuple]:
     """Mean and spread over the checkpoints.
 
     Args:
-        rows (Sequence[dict]): From :func:`run_transfer`.
+        rows (Sequence[dict]): Rows from :func:`run_transfer`.
 
     Returns:
-        dict[tuple[int, str], tuple]: By size and mode the mean of top-1 in
+        dict[tuple[int, str], tuple]: By size and mode, the mean of top-1 in
         percent and its sample standard deviation, None for one checkpoint.
     """
     groups: dict[tuple[int, str], list[float]] = {}
@@ -225,7 +229,7 @@ def summarize(rows: Sequence[dict]) -> dict[tuple[int, str], tuple]:
 
 
 def summary_table(summary: dict[tuple[int, str], tuple]) -> str:
-    """What :func:`summarize` returns as a table, a row a size."""
+    """Format the result of :func:`summarize` as a table, one row per size."""
     modes = [m for m in FILTER_RESIZE_MODES if any(m in c for c in summary)]
     return markdown_table(
         ['size', *modes],
@@ -239,11 +243,11 @@ def summary_table(summary: dict[tuple[int, str], tuple]) -> str:
 def plot_transfer(
     summary: dict[tuple[int, str], tuple], path: str | Path
 ) -> None:
-    """Accuracy against size, a line a mode, spreads as bars.
+    """Plot accuracy against size, one line per mode, with spreads as bars.
 
     Args:
-        summary (dict): From :func:`summarize`.
-        path (str | Path): PNG to write.
+        summary (dict): Means and spreads from :func:`summarize`.
+        path (str | Path): Path of the PNG to write.
     """
     figure = Figure(figsize=(6.5, 3.8))
     axis = figure.subplots()

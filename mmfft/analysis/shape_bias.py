@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Shape or texture: what a model decides by, from mmpretrain's decisions."""
+"""Shape bias of models, from the decisions that mmpretrain records."""
 
 import csv
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from ..errors import ConfigError
 
 @dataclass
 class ShapeBias:
-    """Decisions of one model on images of which shape and texture differ.
+    """Decisions of one model on images whose shape and texture differ.
 
     Args:
-        model (str): Its name.
+        model (str): Name of the model.
         shape (dict[str, int]): Decisions for the shape, by class of the
             shape.
         texture (dict[str, int]): Decisions for the texture, likewise.
-        images (int): Images with a conflict.
+        images (int): Number of images with a conflict.
     """
 
     model: str
@@ -31,11 +31,11 @@ class ShapeBias:
     images: int
 
     def of(self, category: str | None = None) -> float | None:
-        """Shape bias of a class, or of all.
+        """Shape bias on a class, or on all classes.
 
-        The part of the decisions for the shape among those for the shape or
-        for the texture, `as published <https://arxiv.org/abs/1811.12231>`_.
-        None where there is neither.
+        This is the share of decisions for the shape among those for the shape
+        or for the texture, `as published <https://arxiv.org/abs/1811.12231>`_;
+        None if there is neither.
         """
         names = self.shape if category is None else [category]
         shape = sum(self.shape[name] for name in names)
@@ -43,7 +43,7 @@ class ShapeBias:
         return shape / both if both else None
 
     def summary(self) -> dict:
-        """Numbers for a JSON file."""
+        """Collect the numbers for a JSON file."""
         return dict(
             shape_bias=self.of(),
             decided_by_shape=sum(self.shape.values()),
@@ -56,25 +56,25 @@ class ShapeBias:
 def read_decisions(path: str | Path) -> ShapeBias:
     """Count the decisions in a file of mmpretrain's ``ShapeBiasMetric``.
 
-    Images are named by shape and texture, as ``cat1-dog2.png``; those of one
-    class for both are left out, as published.
+    Images are named by shape and texture, as in ``cat1-dog2.png``; images
+    with the same class for both are left out, as published.
 
     Args:
-        path (str | Path): The ``.csv`` file.
+        path (str | Path): Path of the ``.csv`` file.
 
     Returns:
-        ShapeBias: Of the model that the file names.
+        ShapeBias: Decisions of the model that the file names.
 
     Raises:
-        ConfigError: If it is no such file, or holds no conflict.
+        ConfigError: If the file is of another kind, or contains no conflict.
     """
     with open(path, newline='') as file:
         rows = list(csv.DictReader(file))
     wanted = {'subj', 'object_response', 'category', 'imagename'}
     if not rows or not wanted <= set(rows[0]):
         raise ConfigError(
-            f'{str(path)!r} holds no decisions of ShapeBiasMetric: columns '
-            f'{list(rows[0]) if rows else []}'
+            f'{str(path)!r} holds no decisions of ShapeBiasMetric: its '
+            f'columns are {list(rows[0]) if rows else []}'
         )
     categories = sorted({row['category'] for row in rows})
     shape, texture = (dict.fromkeys(categories, 0) for _ in range(2))
@@ -93,19 +93,20 @@ def read_decisions(path: str | Path) -> ShapeBias:
 
 
 def _texture(name: str) -> str:
-    """``'dog'`` of ``'cat1-dog2.png'``."""
+    """Return ``'dog'`` for ``'cat1-dog2.png'``."""
     return Path(name).stem.split('-')[-1].rstrip('0123456789')
 
 
 def draw_shape_bias(results: Sequence[ShapeBias], path: str | Path) -> None:
-    """Draw models beside each other, class by class.
+    """Compare models class by class in a picture.
 
     After the figure of `Geirhos et al. <https://arxiv.org/abs/1811.12231>`_:
-    a point for each class, a line where all decisions together are.
+    a point for each class, and a line for all classes together.
 
     Args:
-        results (Sequence[ShapeBias]): One a model.
-        path (str | Path): A ``.png`` file; its folder is made if need be.
+        results (Sequence[ShapeBias]): Decisions of each model.
+        path (str | Path): Path of the ``.png`` file; its folder is made if
+            needed.
     """
     categories = sorted({name for one in results for name in one.shape})
     rows = np.arange(len(categories))

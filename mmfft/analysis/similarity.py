@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Do the layers of two models say the same about the images?
+"""Similarity of the layers of two models on the same images.
 
 Linear centred kernel alignment (CKA) of `Similarity of Neural Network
 Representations Revisited <https://arxiv.org/abs/1905.00414>`_, over batches
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .feature_models import last_features
 
-# How timm, mmpretrain and mmfft end the names of their residual blocks.
+# How the names of residual blocks end in timm, mmpretrain and mmfft.
 _BLOCKS = ('Block', 'Bottleneck', 'EncoderLayer')
 
 
@@ -27,19 +27,19 @@ class CKA:
     """Similarity of two lists of representations, batch by batch.
 
     It is 1 for representations that differ by a rotation and a factor, about
-    0 for independent ones; being an estimate it may lie a little outside.
+    0 for independent ones; an estimate may lie slightly outside this range.
     """
 
     def __init__(self):
         self._cross = self._first = self._second = 0.0
 
     def add(self, first: Sequence[Tensor], second: Sequence[Tensor]) -> None:
-        """Take in one batch.
+        """Add one batch.
 
         Args:
-            first (Sequence[Tensor]): One ``(N, ...)`` a representation; its
-                other axes are features.
-            second (Sequence[Tensor]): The other list, of the same images.
+            first (Sequence[Tensor]): One tensor ``(N, ...)`` for each
+                representation; all axes but the first are features.
+            second (Sequence[Tensor]): The other list, for the same images.
 
         Raises:
             ConfigError: If there are fewer than four images.
@@ -82,18 +82,18 @@ def _hsic(first: Tensor, second: Tensor) -> Tensor:
 
 
 def layer_names(model: nn.Module, pattern: str | None = None) -> list[str]:
-    """Modules of a model whose outputs are compared.
+    """List the modules of a model whose outputs are compared.
 
     Args:
-        model (nn.Module): From :func:`load_feature_model`.
-        pattern (str, optional): A regular expression for whole names. By
-            default the residual blocks, told by the names of their classes.
+        model (nn.Module): Model from :func:`load_feature_model`.
+        pattern (str, optional): Regular expression for whole names. Defaults
+            to the residual blocks, found by the names of their classes.
 
     Returns:
-        list[str]: In the order of the model.
+        list[str]: Names in the order of the model.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is no such module.
     """
     names = [
         name
@@ -118,7 +118,7 @@ def layer_names(model: nn.Module, pattern: str | None = None) -> list[str]:
 def _outputs(
     model: nn.Module, names: Sequence[str]
 ) -> Iterator[dict[str, Tensor]]:
-    """What modules gave in the last call, by name."""
+    """Collect what modules return in their latest call, by name."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name):
@@ -147,15 +147,15 @@ def layer_similarity(
     """CKA between layers of two models on the same images.
 
     Args:
-        first (nn.Module): From :func:`load_feature_model`.
-        second (nn.Module): The other one, or the same.
-        batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, at least four a
+        first (nn.Module): Model from :func:`load_feature_model`.
+        second (nn.Module): The other model, or the same one.
+        batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, at least four per
             batch.
-        first_layers (Sequence[str]): Names as of :func:`layer_names`.
-        second_layers (Sequence[str]): Those of the other model.
+        first_layers (Sequence[str]): Names from :func:`layer_names`.
+        second_layers (Sequence[str]): Names from the other model.
 
     Returns:
-        Tensor: Shape ``(len(first_layers), len(second_layers))``.
+        Tensor: Similarities ``(len(first_layers), len(second_layers))``.
     """
     cka = CKA()
     with (
@@ -178,14 +178,15 @@ def plot_similarity(
     second: tuple[str, Sequence[str]],
     path: str | Path,
 ) -> None:
-    """A heat map, the first layers at the bottom left.
+    """Draw a heat map, with the first layers at the bottom left.
 
     Args:
-        values (Tensor): From :func:`layer_similarity`.
-        first (tuple[str, Sequence[str]]): Name of the first model and of its
-            layers, the rows.
-        second (tuple[str, Sequence[str]]): Those of the second, the columns.
-        path (str | Path): PNG to write.
+        values (Tensor): Similarities from :func:`layer_similarity`.
+        first (tuple[str, Sequence[str]]): Name of the first model and names
+            of its layers, which are the rows.
+        second (tuple[str, Sequence[str]]): The same for the second model,
+            whose layers are the columns.
+        path (str | Path): Path of the PNG to write.
     """
     rows, columns = values.shape
     figure = Figure(figsize=(2.6 + 0.3 * columns, 2 + 0.3 * rows))
