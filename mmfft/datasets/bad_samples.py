@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Samples that cannot be used: named, counted, left out up to a limit.
 
-The toolboxes' data sets draw another sample where their pipeline returns
-None, but a file that is missing or broken raises in it, in one of the
-workers, without the name of the file in most cases.
+The toolboxes' data sets draw another sample if their pipeline returns None.
+But a missing or broken file makes the pipeline raise an error, in one of the
+workers and in most cases without the name of the file.
 """
 
 import json
@@ -17,11 +17,11 @@ from ..errors import ConfigError
 
 
 class BadSampleError(ConfigError):
-    """More samples are bad than may be; the message lists them."""
+    """More samples are bad than allowed; the message lists them."""
 
     def __init__(self, message: str):
-        # The worker of a DataLoader hands over its traceback as the message:
-        # what was said stands behind the name at its end.
+        # A worker of a DataLoader passes its traceback as the message: the
+        # original message follows the name at its end.
         name = f'{type(self).__module__}.{type(self).__name__}: '
         super().__init__(message.rpartition(name)[2].strip())
 
@@ -29,24 +29,24 @@ class BadSampleError(ConfigError):
 class BadSampleList:
     """Names of bad samples in a file, which the workers of all ranks share.
 
-    A line of JSON each, ``[name, reason]``, appended at once.
+    For each sample a line of JSON, ``[name, reason]``, is appended at once.
 
     Args:
-        path (str | Path): The file, made with the first sample.
+        path (str | Path): Path of the file, made with the first sample.
     """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
 
     def read(self) -> dict[str, str]:
-        """Reason for each name, in the order of their discovery."""
+        """Read the reason for each name, in the order of discovery."""
         if not self.path.exists():
             return {}
         *lines, unfinished = self.path.read_text().split('\n')
         return dict(json.loads(line) for line in lines)
 
     def add(self, name: str, reason: str) -> None:
-        """Append a sample, unless it is there."""
+        """Append a sample, unless it is already in the list."""
         if name not in self.read():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, 'a') as file:
@@ -54,22 +54,23 @@ class BadSampleList:
 
 
 class WatchedPipeline:
-    """A data set's pipeline that gives None for a sample it fails on.
+    """A data set's pipeline that returns None for a sample on which it fails.
 
-    Beside what raises it takes a label image for bad that has another size
-    than its image: the transforms would go on with labels beside the pixels
-    that they are of, or fail when the batch is made, behind every data set.
+    Samples that raise an error are bad, and so are label images of another
+    size than their image: the transforms would go on with labels beside the
+    pixels to which they belong, or making the batch would fail, which is
+    after all data sets.
 
     Args:
-        pipeline (Compose): Of a data set, or one of these.
-        bad_samples (BadSampleList): Where bad ones are named.
-        max_bad (int): How many may be in the list; one more raises.
+        pipeline (Compose): Pipeline of a data set, or one of this class.
+        bad_samples (BadSampleList): List to which bad samples are added.
+        max_bad (int): Largest length of the list; one more is an error.
     """
 
     def __init__(
         self, pipeline: Compose, bad_samples: BadSampleList, max_bad: int
     ):
-        # Where others look for them, such as the hooks of mmdet.
+        # Under the name by which others, such as mmdet's hooks, find them.
         self.transforms = pipeline.transforms
         self.bad_samples = bad_samples
         self.max_bad = max_bad
@@ -78,21 +79,21 @@ class WatchedPipeline:
         """Run the transforms.
 
         Args:
-            data (dict): Of a sample, as the data set has it.
+            data (dict): Data of a sample, as the data set has it.
 
         Returns:
             dict | None: What the transforms return, None for a bad sample.
 
         Raises:
-            BadSampleError: If there are too many.
+            BadSampleError: If there are too many bad samples.
         """
         name = str(data.get('img_path') or f'sample {data.get("sample_idx")}')
         try:
             return self._run(data)
-        # Of the machine, not of the sample.
+        # A problem of the machine, not of the sample.
         except MemoryError:
             raise
-        # Whatever the transforms trip over.
+        # Transforms raise errors of any kind.
         except Exception as error:
             reason = f'{type(error).__name__}: {error}'
             self.bad_samples.add(name, ' '.join(reason.split()))
@@ -117,8 +118,8 @@ def _check_labels(data: dict) -> None:
     size, image = data['gt_seg_map'].shape, tuple(data['ori_shape'])
     if size != image:
         raise ValueError(
-            f'the label image {data["seg_map_path"]} has {size}, its image '
-            f'{image} (height, width)'
+            f'the label image {data["seg_map_path"]} has the size {size}, but '
+            f'its image has {image} (height, width)'
         )
 
 
@@ -133,14 +134,14 @@ def _too_many(found: dict[str, str], max_bad: int) -> str:
 
 
 def watch(dataset, bad_samples: BadSampleList, max_bad: int) -> None:
-    """Set a :class:`WatchedPipeline` for every pipeline of a data set.
+    """Replace every pipeline of a data set with a :class:`WatchedPipeline`.
 
     Args:
-        dataset (Dataset): Of a toolbox, or a wrapper of such, before workers
-            have taken their copy of it.
-        bad_samples (BadSampleList): Where bad samples are named.
-        max_bad (int): How many may be in the list. A data set in test mode
-            draws no other sample and gives its first bad one as error.
+        dataset (Dataset): Data set of a toolbox, or a wrapper of data sets,
+            before workers have copied it.
+        bad_samples (BadSampleList): List to which bad samples are added.
+        max_bad (int): Largest length of the list. A data set in test mode
+            draws no other sample, so its first bad one is an error.
     """
     for leaf in _leaves(dataset):
         leaf.pipeline = WatchedPipeline(

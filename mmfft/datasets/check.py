@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Walk the data of a config before a long run does."""
+"""Check all data of a config before a long run."""
 
 import inspect
 import io
@@ -26,9 +26,9 @@ from ..errors import ConfigError
 from ..openmmlab.scopes import choose_by_scope
 from .paths import data_paths, leaf_datasets
 
-# mmengine reads these with loaders that execute what they say.
+# mmengine reads these with loaders that execute code in the file.
 UNSAFE = ('.pkl', '.pickle', '.yml', '.yaml')
-# Boxes are rounded: this many pixels outside are none.
+# Boxes are rounded: up to this many pixels outside of the image are allowed.
 BORDER = 1.0
 
 
@@ -36,11 +36,11 @@ class Problem(NamedTuple):
     """Something that would stop a run or spoil it.
 
     Args:
-        kind (str): What it is; equal ones are counted together.
-        where (str): File or folder.
-        what (str): The details.
+        kind (str): Kind of problem; problems of a kind are counted together.
+        where (str): Path of the file or folder.
+        what (str): Details of the problem.
         split (str): ``'train'``, ``'val'``, ``'test'``, or several of them
-            that read the same data.
+            that read the same data. Defaults to none.
     """
 
     kind: str
@@ -52,19 +52,19 @@ class Problem(NamedTuple):
 def check_dataset(cfg: Config, nproc: int = 1) -> tuple[Counter, list]:
     """Read everything that training, validation and test would read.
 
-    Annotations are loaded by the toolbox's own data set class, and looked at
-    before it filters them. Every image is decoded to its end.
+    Annotations are loaded by the toolbox's own data set class, and checked
+    before it filters them. Every image is decoded completely.
 
     Args:
-        cfg (Config): Of mmpretrain, mmdet or mmseg.
-        nproc (int): Processes that read. Defaults to 1.
+        cfg (Config): Config of mmpretrain, mmdet or mmseg.
+        nproc (int): Number of processes that read. Defaults to 1.
 
     Returns:
-        tuple[Counter, list[Problem]]: The number of images of each split, and
-        what is wrong with them.
+        tuple[Counter, list[Problem]]: Number of images of each split, and the
+        problems with them.
 
     Raises:
-        ConfigError: If the config is of another toolbox, or ``nproc`` is not
+        ConfigError: If the config is for another toolbox, or ``nproc`` is not
             positive.
     """
     choose_by_scope(cfg, LOOK)
@@ -91,7 +91,7 @@ def _as_list(value) -> list:
 
 
 def _datasets(cfg: Config) -> dict[str, dict]:
-    """Each data set once, by the names of the splits that read it."""
+    """Collect each data set once, by the names of the splits that read it."""
     splits = {}
     for split in ('train', 'val', 'test'):
         loader = cfg.get(f'{split}_dataloader')
@@ -126,7 +126,7 @@ def _check_one(
         return 0, problems
     try:
         dataset, items = _load(dataset_cfg)
-    # Whatever a loader trips over is what we are looking for.
+    # Any error of a loader is a problem to report.
     except Exception as error:
         paths = dict(data_paths(dataset_cfg))
         where = paths.get('ann_file') or paths.get('data_root', '')
@@ -140,7 +140,7 @@ def _check_one(
     for item in items:
         for path in _outside(dataset, item):
             outside.add(item['img_path'])
-            what = 'leads out of the folders of the data set, not read'
+            what = 'is outside the folders of the data set and was not read'
             problems.append(Problem('path outside the folder', path, what))
     tasks = [task for task in tasks if _image_of(task) not in outside]
     for found in _in_parallel(check, tasks, split, nproc):
@@ -149,7 +149,7 @@ def _check_one(
 
 
 def _annotation_files(dataset_cfg: dict) -> list[str]:
-    """Files that a data set class reads by what their names end with."""
+    """Files that a data set class reads by the endings of their names."""
     files = [path for key, path in data_paths(dataset_cfg) if 'file' in key]
     return [*files, *_as_list(dataset_cfg.get('proposal_file'))]
 
@@ -158,7 +158,7 @@ def _outside(dataset, item: dict) -> Iterator[str]:
     """Files of an item that are not below the data set's folders."""
     prefixes = dataset.data_prefix.values()
     folders = [p for p in prefixes if p] or [dataset.data_root]
-    # As it is written: links are the user's own affair.
+    # Paths as they are written: links are the user's own choice.
     folders = [os.path.join(os.path.normpath(p), '') for p in folders if p]
     for key in ('img_path', 'seg_map_path'):
         path = item.get(key)
@@ -172,7 +172,7 @@ def _image_of(task: dict | tuple) -> str:
 
 
 def _load(dataset_cfg: dict):
-    """The data set and its images, before any is filtered out."""
+    """Build a data set and list its images, before any is filtered out."""
     options = dict(lazy_init=True, pipeline=[])
     with DATASETS.switch_scope_and_registry(None) as registry:
         cls = registry.get(dataset_cfg['type'])
@@ -198,7 +198,7 @@ def _in_parallel(
 
 
 def _num_classes(model: dict | list | tuple) -> int | None:
-    """The classes of a model's first head, None without any."""
+    """Number of classes of a model's first head, or None if it has none."""
     is_dict = isinstance(model, dict)
     if is_dict and 'num_classes' in model:
         return model['num_classes']
@@ -216,7 +216,7 @@ def _num_classes(model: dict | list | tuple) -> int | None:
 def _decode(
     path: str, backend_args: dict | None
 ) -> tuple[tuple[int, int] | None, list[Problem]]:
-    """Width and height of an image, or why it has none."""
+    """Find width and height of an image, or why it cannot be read."""
     try:
         data = get(path, backend_args=backend_args)
     except OSError as error:
@@ -225,7 +225,7 @@ def _decode(
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
             with Image.open(io.BytesIO(data)) as image:
-                # To the end: OpenCV would fill what is cut off with grey.
+                # Completely: OpenCV would fill a truncated image with grey.
                 image.load()
                 return ImageOps.exif_transpose(image).size, []
     # Decoders raise OSError, SyntaxError, ValueError, struct.error, ...
@@ -246,8 +246,8 @@ def _check_image(
 
 
 # -------------------------------------------------------------- the toolboxes
-# Each looks at the annotations, and returns what is wrong with them, what is
-# to be done with each image, and the images.
+# Each checks the annotations, and returns the problems with them, a function
+# that checks an image, and the images.
 
 
 def _classification(cfg, split, dataset_cfg, dataset, items):
@@ -263,21 +263,21 @@ def _classification(cfg, split, dataset_cfg, dataset, items):
             if not 0 <= label < limit:
                 what = f'label {label} of {limit} classes'
                 problems.append(Problem('label out of range', where, what))
-    # A few images to validate on need not show every class.
+    # A few images for validation need not show every class.
     if counts and limit < math.inf and 'train' in split:
         for label in set(range(limit)) - set(counts):
             name = classes[label] if classes else label
             what = f'class {name!r} has no image'
             where = _folder(dataset)
             problems.append(Problem('empty class', where, what))
-    # Data sets that come in one file hold their images already.
+    # Data sets that come as one file have already read their images.
     tasks = [(item['img_path'], None) for item in items if 'img_path' in item]
     return problems, _check_image, tasks
 
 
 def _detection(cfg, split, dataset_cfg, dataset, items):
     where = dataset.ann_file
-    # The class drops what it cannot use, without a word: the file itself.
+    # From the file itself: the class silently drops what it cannot use.
     truth = load(where, backend_args=dataset.backend_args)
     problems = []
     classes = dataset.metainfo['classes']
@@ -288,7 +288,7 @@ def _detection(cfg, split, dataset_cfg, dataset, items):
     names = {c['name'] for c in truth['categories']}
     absent = [name for name in classes if name not in names]
     if absent:
-        what = f'no category of the name {absent}'
+        what = f'no category has the name {absent}'
         problems.append(Problem('label out of range', where, what))
     steps = dataset_cfg.get('pipeline', [])
     with_mask = any(step.get('with_mask') for step in steps)
@@ -298,7 +298,7 @@ def _detection(cfg, split, dataset_cfg, dataset, items):
         image = images.get(box['image_id'])
         what = f'annotation {box["id"]}'
         if image is None:
-            what += f' is of image {box["image_id"]}, which is not there'
+            what += f' is for image {box["image_id"]}, which does not exist'
             problems.append(Problem('broken annotations', where, what))
             continue
         for kind, why in _check_box(box, image, ids, with_mask):
@@ -368,7 +368,7 @@ def _check_label_image(
     problems += why
     if label_size is None:
         return problems
-    # As training sees them: label 0 ignored, classes renumbered, ...
+    # As in training: label 0 ignored, classes renumbered, ...
     labels = load_labels(item)['gt_seg_map']
     if labels.ndim != 2:
         what = f'{labels.shape} instead of one label for each pixel'
@@ -395,12 +395,14 @@ LOOK = dict(mmpretrain=_classification, mmdet=_detection, mmseg=_segmentation)
 def show_problems(
     images: Counter, problems: list[Problem], most: int = 20
 ) -> None:
-    """Print counts, and problems under the heading of their kind.
+    """Print the problems, under headings of their kinds, and the counts.
 
     Args:
-        images (Counter): Of :func:`check_dataset`.
-        problems (list[Problem]): Of :func:`check_dataset`.
-        most (int): Problems to print of a kind. Defaults to 20.
+        images (Counter): Number of images of each split, from
+            :func:`check_dataset`.
+        problems (list[Problem]): Problems from :func:`check_dataset`.
+        most (int): Largest number of problems to print of each kind. Defaults
+            to 20.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
     kinds = Counter(problem.kind for problem in problems)

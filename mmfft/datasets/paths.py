@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Where the data sets of a config read from."""
+"""The paths from which the data sets of a config are read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +11,17 @@ from ..openmmlab.config_names import with_our_tools
 
 
 def check_data(cfg: Config, *splits: str) -> None:
-    """See that folders and annotation files are there before a run starts.
+    """Check that folders and annotation files exist before a run starts.
 
     Args:
-        cfg (Config): Of any of the three toolboxes.
-        *splits (str): ``'train'``, ``'val'``, ``'test'``; those that the
-            config does not have are passed over.
+        cfg (Config): Config of mmpretrain, mmdet or mmseg.
+        *splits (str): Any of ``'train'``, ``'val'`` and ``'test'``; splits
+            that the config does not have are ignored.
 
     Raises:
-        ConfigError: Naming the first path that is missing and, where the
-            config tells it as ``data_preparation``, how to get it.
+        ConfigError: If a path is missing. The message names the first one
+            and, if the config has it as ``data_preparation``, the command
+            that makes it.
     """
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
@@ -38,13 +39,14 @@ def check_data(cfg: Config, *splits: str) -> None:
 
 
 def leaf_datasets(dataset: dict) -> Iterator[dict]:
-    """The datasets inside wrappers such as ``ConcatDataset``.
+    """Find the datasets inside wrappers such as ``ConcatDataset``.
 
     Args:
-        dataset (dict): Of a dataloader.
+        dataset (dict): Config of the dataset of a dataloader.
 
     Yields:
-        dict: Dataset that reads files, itself if there is no wrapper.
+        dict: Config of a dataset that reads files; the one that was given if
+        it is not a wrapper.
     """
     inner = dataset.get('datasets') or dataset.get('dataset')
     if inner is None:
@@ -55,10 +57,10 @@ def leaf_datasets(dataset: dict) -> Iterator[dict]:
 
 
 def data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
-    """Where a dataset reads from.
+    """List the paths from which a dataset reads.
 
     Args:
-        dataset (dict): One of :func:`leaf_datasets`.
+        dataset (dict): Config of a dataset, from :func:`leaf_datasets`.
 
     Yields:
         tuple[str, str]: Key in the config, and path of a file or folder.

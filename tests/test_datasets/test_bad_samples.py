@@ -146,7 +146,7 @@ def test_a_label_image_of_another_size(data):
     ((name, reason),) = found.read().items()
     assert name.endswith(image.name)
     assert labels_of(image).name in reason
-    assert 'has (96, 128), its image (192, 256)' in reason
+    assert 'has the size (96, 128), but its image has (192, 256)' in reason
 
 
 @pytest.mark.parametrize('kind', ['missing', 'empty', 'truncated-png'])

@@ -138,7 +138,7 @@ def test_broken_json_and_other_classes(folder):
     assert 'JSONDecodeError' in broken.what
     said = [p.what for p in problems if p.kind == 'label out of range']
     assert '80 classes, the model has 20' in said
-    assert "no category of the name ['person']" in said
+    assert "no category has the name ['person']" in said
 
 
 def test_segmentation(folder):
