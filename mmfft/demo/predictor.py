@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What a model says of an image and why it may: what the demo page shows."""
+"""Predictions for an image and the filters behind them, for the demo page."""
 
 import statistics
 from collections import Counter
@@ -19,22 +19,22 @@ from ..measure import time_in_turns
 from ..openmmlab.scopes import choose_by_scope
 from ..visualization.filters import draw_filters, read_filters, see_image
 
-# Least score of a detection that is shown.
+# Lowest score of a detection that is shown.
 SCORE = 0.5
-# Classes of a classification that are told, the likeliest first.
+# Number of classes that a classification names, the most likely first.
 CLASSES = 3
 
 
 class Predictor:
-    """A model behind its toolbox's own inferencer.
+    """A model that is run by its toolbox's own inferencer.
 
     Args:
-        cfg (Config): Of mmpretrain, mmdet or mmseg.
-        checkpoint (str): A file, an address or ``mmfft://``.
-        device (str): Defaults to ``'cpu'``.
+        cfg (Config): Config of mmpretrain, mmdet or mmseg.
+        checkpoint (str): Path or URL of a file, or ``mmfft://`` and a name.
+        device (str): Device on which the model runs. Defaults to ``'cpu'``.
 
     Raises:
-        ConfigError: If the config is of another toolbox, or as of
+        ConfigError: If the config is for another toolbox, or as in
             :func:`load_weights`.
     """
 
@@ -47,7 +47,7 @@ class Predictor:
         init_default_scope(cfg.default_scope)
         # A segmentor's inferencer changes the config that it is given.
         self._infer, self._answer = task(cfg.copy(), checkpoint, device)
-        # The inferencers only warn of weights that the file does not have.
+        # The inferencers only warn of weights that the file lacks.
         load_weights(self._infer.model, checkpoint)
 
     @property
@@ -59,25 +59,25 @@ class Predictor:
         """Classify, detect or segment.
 
         Args:
-            path (str | Path): The image.
+            path (str | Path): Path of the image.
 
         Returns:
-            tuple[np.ndarray, str]: A picture, RGB uint8, and a line that
-            says what is in it.
+            tuple[np.ndarray, str]: Picture of the result, RGB uint8, and a
+            line that describes it.
 
         Raises:
             ConfigError: If the image cannot be read.
         """
         _check(path)
         init_default_scope(self.cfg.default_scope)
-        # By its path: of an array mmdet and mmseg would swap the colours.
+        # By its path: in an array, mmdet and mmseg would swap the colours.
         return self._answer(self._infer, str(path))
 
     def filters(self, path: str | Path) -> np.ndarray:
-        """The filters at work on an image, RGB uint8.
+        """Draw the filters at work on an image, RGB uint8.
 
         Args:
-            path (str | Path): The image.
+            path (str | Path): Path of the image.
 
         Raises:
             ConfigError: If the image cannot be read.
@@ -88,12 +88,12 @@ class Predictor:
 
     @torch.inference_mode()
     def latency(self, height: int, width: int, rounds: int = 5) -> float:
-        """Median seconds of the backbone for one image of a size.
+        """Measure the median seconds of the backbone for one image.
 
         Args:
-            height (int): Pixels.
-            width (int): Pixels.
-            rounds (int): Measurements. Defaults to 5.
+            height (int): Height of the image in pixels.
+            width (int): Width of the image in pixels.
+            rounds (int): Number of measurements. Defaults to 5.
 
         Raises:
             ConfigError: If the size is not positive.

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the demo shows at its end: a table, a JSON file, a contact sheet."""
+"""Report of the demo's results: a table, a JSON file and a contact sheet."""
 
 import json
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from rich.table import Table
 from ..checkpoints.pickles import load_predictions
 from ..errors import ConfigError
 
-# Metric in results.json: its part, its name in the toolbox, the factor that
-# makes it percent.
+# For each metric in results.json: its part, its name in the toolbox, and the
+# factor that converts it to percent.
 METRICS = dict(
     top1=('cls', 'accuracy/top1', 1),
     bbox_mAP=('det', 'coco/bbox_mAP', 100),
@@ -23,16 +23,16 @@ METRICS = dict(
 
 
 def add_result(path: Path, part: str, metrics: dict, seconds: float) -> dict:
-    """Put the outcome of one part into ``results.json``.
+    """Add the results of one part to ``results.json``.
 
     Args:
-        path (Path): The file; what other parts wrote there stays.
-        part (str): ``'cls'``, ``'det'`` or ``'seg'``.
-        metrics (dict): As the toolbox names them.
-        seconds (float): What the part took.
+        path (Path): Path of the file; the results of other parts are kept.
+        part (str): Name of the part, ``'cls'``, ``'det'`` or ``'seg'``.
+        metrics (dict): Metrics by their names in the toolbox.
+        seconds (float): Duration of the part in seconds.
 
     Returns:
-        dict: The whole content.
+        dict: Whole content of the file.
     """
     results = json.loads(path.read_text()) if path.exists() else {}
     for name, (of_part, key, factor) in METRICS.items():
@@ -45,18 +45,18 @@ def add_result(path: Path, part: str, metrics: dict, seconds: float) -> dict:
 
 
 def chance_levels(label_folder: Path, crop_folder: Path) -> dict[str, float]:
-    """What guessing gets on the validation splits, in percent.
+    """Compute the results of guessing on the validation splits, in percent.
 
-    The classifier that always names the most frequent digit; the segmentor
-    that calls every pixel background, whose digits then have an IoU of 0. A
-    detector that knows nothing finds nothing.
+    The classifier always answers with the most frequent digit; the segmentor
+    calls every pixel background, so the digits have an IoU of 0; a detector
+    without knowledge finds nothing.
 
     Args:
-        label_folder (Path): Label images, 0 for background.
-        crop_folder (Path): A folder of crops for each class.
+        label_folder (Path): Folder of label images, 0 for background.
+        crop_folder (Path): Folder with a folder of crops for each class.
 
     Returns:
-        dict[str, float]: For each name in :data:`METRICS`.
+        dict[str, float]: Result for each name in :data:`METRICS`.
     """
     counts = [
         len(list(folder.iterdir())) for folder in sorted(crop_folder.iterdir())
@@ -74,14 +74,14 @@ def chance_levels(label_folder: Path, crop_folder: Path) -> dict[str, float]:
 
 
 def results_table(results: dict, chance: dict[str, float]) -> Table:
-    """The results beside what chance gives, for a terminal.
+    """Make a table of the results beside those of guessing, for a terminal.
 
     Args:
         results (dict): Content of ``results.json``; parts may be missing.
-        chance (dict[str, float]): From :func:`chance_levels`.
+        chance (dict[str, float]): Results of :func:`chance_levels`.
 
     Returns:
-        Table: For ``rich.print``.
+        Table: Table for ``rich.print``.
     """
     tasks = dict(
         top1=('classify crops', 'top-1 accuracy'),
@@ -118,22 +118,23 @@ def contact_sheet(
     zoom: int = 2,
     score_thr: float = 0.5,
 ) -> None:
-    """Scenes with their true and their predicted boxes, masks and labels.
+    """Draw scenes with their true and predicted boxes, masks and labels.
 
-    Drawn by mmdet's visualizer, truth on the left of each pair.
+    mmdet's visualizer draws them, with the truth on the left of each pair.
 
     Args:
-        predictions (str): Dump of mmdet's ``DumpDetResults``.
-        annotations (str): COCO JSON of the same images.
+        predictions (str): Path of a dump by mmdet's ``DumpDetResults``.
+        annotations (str): Path of the COCO JSON of the same images.
         classes (Sequence[str]): Names of the labels.
-        out (str): PNG to write.
-        rows (int): Pairs below each other. Defaults to 6.
-        columns (int): Pairs beside each other. Defaults to 2.
-        zoom (int): Enlargement of the images. Defaults to 2.
-        score_thr (float): Least score of a prediction shown. Defaults to 0.5.
+        out (str): Path of the PNG to write.
+        rows (int): Number of rows of pairs. Defaults to 6.
+        columns (int): Number of pairs in a row. Defaults to 2.
+        zoom (int): Factor by which images are enlarged. Defaults to 2.
+        score_thr (float): Lowest score of a prediction that is shown.
+            Defaults to 0.5.
 
     Raises:
-        ConfigError: If there is no prediction at all.
+        ConfigError: If the dump contains no prediction.
     """
     from mmdet.visualization import DetLocalVisualizer
     from pycocotools.coco import COCO
@@ -142,8 +143,8 @@ def contact_sheet(
     if not samples:
         raise ConfigError(f'{predictions!r} holds no prediction')
     coco = COCO(annotations)
-    # Evenly through the split, the scenes with most digits of each part: a
-    # sheet of empty ones would show little.
+    # The scene with the most digits from each of equal parts of the split: a
+    # sheet of empty scenes would show little.
     parts = np.array_split(np.arange(len(samples)), rows * columns)
     visualizer = DetLocalVisualizer()
     visualizer.dataset_meta = dict(classes=tuple(classes), palette='random')
@@ -173,7 +174,7 @@ def contact_sheet(
 
 
 def _zoomed(sample: dict, coco, zoom: int):
-    """Image and data sample, enlarged so that labels can be read."""
+    """Enlarge an image and its data sample so that labels can be read."""
     import torch
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks

@@ -12,11 +12,12 @@ SUBSETS = ('imagenet_a', 'imagenet_r')
 
 @METRICS.register_module()
 class SubsetAccuracy(Accuracy):
-    """Accuracy among some classes of a classifier of ImageNet-1K.
+    """Accuracy of an ImageNet-1K classifier among a subset of the classes.
 
     For `ImageNet-A <https://arxiv.org/abs/1907.07174>`_ and `ImageNet-R
-    <https://arxiv.org/abs/2006.16241>`_, whose 200 classes a model of all
-    1,000 chooses from, as published. The lists of classes are timm's.
+    <https://arxiv.org/abs/2006.16241>`_, a model of all 1,000 classes chooses
+    only among their 200 classes, as published. The lists of classes are
+    timm's.
 
     Args:
         subset (str): ``'imagenet_a'`` or ``'imagenet_r'``. The data set must
@@ -41,12 +42,12 @@ class SubsetAccuracy(Accuracy):
 
         Args:
             data_batch: Not used.
-            data_samples (Sequence[dict]): With ``pred_score`` of all 1,000
-                classes and ``gt_label`` within the subset.
+            data_samples (Sequence[dict]): Samples with the ``pred_score`` of
+                all 1,000 classes and a ``gt_label`` within the subset.
 
         Raises:
-            ConfigError: If the data set has other classes, or the model
-                another number of them.
+            ConfigError: If the classes of the data set are not those of the
+                subset, or the model does not have 1,000 classes.
         """
         self._check_classes(tuple(self.dataset_meta['classes']))
         samples = []
@@ -54,8 +55,8 @@ class SubsetAccuracy(Accuracy):
             score = sample['pred_score']
             if len(score) != 1000:
                 raise ConfigError(
-                    f'subset={self.subset!r} is of the 1,000 classes of '
-                    f'ImageNet-1K, and the model has {len(score)}'
+                    f'subset={self.subset!r} is a subset of the 1,000 classes '
+                    f'of ImageNet-1K, but the model has {len(score)}'
                 )
             samples.append({**sample, 'pred_score': score[self.indices]})
         super().process(data_batch, samples)
@@ -68,7 +69,7 @@ class SubsetAccuracy(Accuracy):
         raise ConfigError(
             f'the {len(classes)} folders of the data set are not the '
             f'{len(self.classes)} classes of {self.subset}: missing '
-            f'{missing[:3]}, too many {strange[:3]}'
+            f'{missing[:3]}, unknown {strange[:3]}'
         )
 
 

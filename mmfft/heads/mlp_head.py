@@ -54,13 +54,13 @@ class MlpHead(MlpClassifier, ClsHead):
         )
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Features before the last layer.
+        """Compute the features before the last layer.
 
         Args:
             feats (tuple[Tensor]): Pooled features, the last of shape
                 ``(B, in_channels)``.
 
         Returns:
-            Tensor: Shape ``(B, hidden)``.
+            Tensor: Features of shape ``(B, hidden)``.
         """
         return super().pre_logits(feats[-1])
