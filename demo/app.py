@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A page in the browser: what a model sees in an image, and its filters.
+"""Show in the browser what a model sees in an image, and its filters.
 
 Choose one of the checkpoints that `make demo` trained, or give a config and a
-checkpoint of your own. The page is for this machine alone unless --host says
-otherwise.
+checkpoint of your own. The page can be reached only from this machine unless
+--host says otherwise.
 """
 
 import argparse
@@ -35,13 +35,13 @@ LARGEST_SIDE = 1024
 
 
 def trained_models(work_dir: Path) -> dict[str, tuple[str, str]]:
-    """Config and checkpoint of what the demo trained, by title."""
+    """Find config and checkpoint of what the demo trained, by title."""
     models = {}
     for part, (title, config) in PARTS.items():
         last = work_dir / part / 'last_checkpoint'
         if not last.is_file():
             continue
-        # It may have been trained elsewhere.
+        # Only its name, since it may have been trained elsewhere.
         checkpoint = work_dir / part / Path(last.read_text().strip()).name
         if checkpoint.is_file():
             path = ROOT / 'configs' / 'demo' / f'{config}.py'
@@ -50,7 +50,7 @@ def trained_models(work_dir: Path) -> dict[str, tuple[str, str]]:
 
 
 def sample_images(data: Path) -> list[str]:
-    """Three scenes and three crops of the validation split."""
+    """Choose three scenes and three crops of the validation split."""
     scenes = sorted((data / 'scenes' / 'images' / 'validation').glob('*.png'))
     crops = [
         next((data / 'crops' / 'val' / digit).glob('*.png'), None)
@@ -68,10 +68,10 @@ def predictor(config: str, checkpoint: str) -> Predictor:
 def look(
     models: dict, title: str, image: str | None, height: float, width: float
 ):
-    """What the page shows: picture, text, filters, latency.
+    """Compute what the page shows: picture, text, filters, latency.
 
     Raises:
-        ConfigError: If something was not chosen, or is no image.
+        ConfigError: If the model or the image is missing or not valid.
     """
     if title not in models:
         raise ConfigError(f'choose a model, one of {list(models)}')
@@ -82,7 +82,10 @@ def look(
     filters = model.filters(image)
     size = int(height), int(width)
     if max(size) > LARGEST_SIDE:
-        raise ConfigError(f'a side may have {LARGEST_SIDE} pixels at most')
+        raise ConfigError(
+            f'height and width must be at most {LARGEST_SIDE} pixels, got '
+            f'{size[0]}x{size[1]}'
+        )
     seconds = model.latency(*size)
     latency = (
         f'{1e3 * seconds:.1f} ms for the backbone, one image of '
@@ -92,8 +95,8 @@ def look(
 
 
 def build_page(models: dict, samples: list[str]):
-    """The page, to be launched."""
-    # Neither a report of use nor a question for a newer version is sent.
+    """Build the page, ready to be launched."""
+    # Gradio must neither report its use nor ask for newer versions.
     os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
     try:
         import gradio as gr
@@ -152,7 +155,7 @@ def parse_args():
     parser.add_argument('--work-dir', default='work_dirs/demo')
     parser.add_argument('--data', default='data/digit_scenes')
     parser.add_argument(
-        '--host', default='127.0.0.1', help='address to be reached at'
+        '--host', default='127.0.0.1', help='address to listen on'
     )
     parser.add_argument('--port', type=int, default=7860)
     return parser.parse_args()
@@ -163,10 +166,12 @@ def main():
     with command_line('app.py'):
         models = trained_models(Path(args.work_dir))
         if (args.config is None) != (args.checkpoint is None):
-            raise ConfigError('--config and --checkpoint go together')
+            raise ConfigError(
+                '--config and --checkpoint must be given together'
+            )
         if args.config:
             own = (args.config, args.checkpoint)
-            predictor(*own)  # what is wrong with them is told here
+            predictor(*own)  # so that errors are reported here
             models = {Path(args.config).stem: own, **models}
         if not models:
             raise ConfigError(
@@ -178,7 +183,7 @@ def main():
     page.launch(
         server_name=args.host,
         server_port=args.port,
-        # Gradio itself refuses a file that is no image, without a word else.
+        # Gradio itself rejects files that are not images, silently otherwise.
         show_error=True,
         footer_links=[],
     )

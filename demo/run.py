@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The demo: pretrain on digits, then detect and segment them in photographs.
 
-It prints each command before it runs it; they are the ordinary ones.
+Each command is printed before it runs, and can also be run by hand.
 """
 
 import argparse
@@ -36,7 +36,7 @@ CONFIGS = dict(
 
 
 def from_here(path):
-    """A path below ROOT, short where the current folder is above it."""
+    """Path below ROOT, relative if the current folder contains it."""
     path, here = ROOT / path, Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Test on several GPUs, or CPU cores where there is no GPU:
+# Test on several GPUs, or on CPU cores if there is no GPU:
 #
 #   tools/dist_test.sh CONFIG CHECKPOINT PROCESSES [arguments of tools/test.py]
 #
-# torchrun.sh tells what is read from the environment.
+# torchrun.sh lists the environment variables that are read.
 set -euo pipefail
 
 if (($# < 3)); then

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Train on several GPUs, or CPU cores where there is no GPU:
+# Train on several GPUs, or on CPU cores if there is no GPU:
 #
 #   tools/dist_train.sh CONFIG PROCESSES [arguments of tools/train.py]
 #
-# torchrun.sh tells what is read from the environment.
+# torchrun.sh lists the environment variables that are read.
 set -euo pipefail
 
 if (($# < 2)); then

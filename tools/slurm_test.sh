@@ -3,7 +3,7 @@
 #
 #   tools/slurm_test.sh PARTITION JOB CONFIG CHECKPOINT [arguments of test.py]
 #
-# slurm.sh tells what is read from the environment.
+# slurm.sh lists the environment variables that are read.
 set -euo pipefail
 
 if (($# < 4)); then

@@ -3,7 +3,7 @@
 #
 #   tools/slurm_train.sh PARTITION JOB CONFIG WORK_DIR [arguments of train.py]
 #
-# slurm.sh tells what is read from the environment.
+# slurm.sh lists the environment variables that are read.
 set -euo pipefail
 
 if (($# < 4)); then

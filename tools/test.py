@@ -19,17 +19,17 @@ def parse_args():
         '--out',
         nargs='+',
         default=[],
-        help='dump results: metrics into a .json file, predictions into a '
-        '.pkl file, or both',
+        help='files for results: .json for metrics, .pkl for predictions, or '
+        'both',
     )
     parser.add_argument(
-        '--show', action='store_true', help='show prediction results'
+        '--show', action='store_true', help='show predictions in a window'
     )
     parser.add_argument(
-        '--show-dir', help='the dir to save pictures of the predictions'
+        '--show-dir', help='folder for pictures of the predictions'
     )
     parser.add_argument(
-        '--wait-time', type=float, default=2, help='the interval of show (s)'
+        '--wait-time', type=float, default=2, help='seconds between windows'
     )
     parser.add_argument(
         '--tta', action='store_true', help='test-time augmentation'

@@ -3,12 +3,12 @@
 #
 #   tools/torchrun.sh PROCESSES SCRIPT [arguments of the script]
 #
-# The environment says the rest (docs/launch.md):
+# Environment variables set the rest (docs/launch.md):
 #   NNODES        machines of the job, 1 if not set
 #   NODE_RANK     which of them this is, from 0
 #   MASTER_ADDR   address of machine 0; PORT: a free port of it, 29500 if not
-#                 set. One machine alone finds a free port itself.
-#   MAX_RESTARTS  how often all processes start again after one has failed
+#                 set. A single machine finds a free port by itself.
+#   MAX_RESTARTS  how often all processes are restarted after one has failed
 #   PYTHON        the Python to use
 set -euo pipefail
 
@@ -19,14 +19,14 @@ port=${PORT:-29500}
 restarts=${MAX_RESTARTS:-0}
 
 if [[ $machines == 1 && -z ${PORT:-} ]]; then
-  # localhost: no name server need know the machine's own name.
+  # localhost, so that the machine's own name need not be resolved.
   meeting=(--standalone --local-addr localhost)
 elif [[ $restarts == 0 ]]; then
   meeting=(--node-rank "$rank" --master-addr "$address" --master-port "$port")
 else
-  # Ranks that are fixed beforehand do not survive a restart on two machines,
-  # nor does the store that torchrun lends its processes: those of a machine
-  # where nothing failed would look for the others at their old addresses.
+  # Ranks that are fixed in advance do not survive a restart on two machines,
+  # nor does the store that torchrun shares with its processes: those of a
+  # machine without a failure would look for the others at old addresses.
   export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
   host=$([[ $rank == 0 ]] && echo true || echo false)
   meeting=(

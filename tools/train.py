@@ -23,7 +23,7 @@ def parse_args():
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='enable automatic-mixed-precision training',
+        help='train with automatic mixed precision',
     )
     parser.add_argument(
         '--auto-scale-lr',
@@ -33,7 +33,7 @@ def parse_args():
     parser.add_argument(
         '--no-validate',
         action='store_true',
-        help='do not evaluate during training',
+        help='do not validate during training',
     )
     return parser.parse_args()
 

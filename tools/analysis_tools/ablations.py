@@ -2,8 +2,8 @@
 """Train the paper's ablations in miniature and compare them.
 
 Static against dynamic filters, the number of basis filters, the width of the
-routing, activations, AFNO and GFNet, each with several seeds. Run again, it
-trains what is missing.
+routing, activations, AFNO and GFNet, each with several seeds. When run again,
+it trains only what is missing.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def parse_args():
         '--variants',
         nargs='+',
         default=list(VARIANTS),
-        help='all by default: ' + ', '.join(VARIANTS),
+        help='variants to train, all by default: ' + ', '.join(VARIANTS),
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument(

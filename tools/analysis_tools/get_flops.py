@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Parameters and FLOPs of a config's model, Fourier transforms counted.
+"""Count parameters and FLOPs of a config's model, with Fourier transforms.
 
-Prints a table by module. A multiplication with an addition is one FLOP; each
-operation of a transform is one too.
+Prints a table by module. A multiplication with an addition counts as one FLOP,
+and so does each operation of a transform.
 """
 
 from mmengine.fileio import dump
@@ -19,15 +19,15 @@ def parse_args():
         nargs='+',
         metavar=('H', 'W'),
         help='input image size, one number for a square; by default the size '
-        'that the backbone stores its filters for',
+        'for which the backbone stores its filters',
     )
     parser.add_argument(
         '--depth',
         type=int,
         default=3,
-        help='levels of modules in the table; 5 show the token mixers',
+        help='levels of modules in the table; 5 levels show the token mixers',
     )
-    parser.add_argument('--out', help='a .json file for the figures')
+    parser.add_argument('--out', help='the .json file to write')
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Draw the effective receptive field of backbones side by side.
 
-Which pixels move the features at the centre, averaged over images
-(Gaussian noise without a folder of them).
+It shows which pixels influence the features at the centre, averaged over the
+images of a folder or, if none is given, over Gaussian noise.
 """
 
 import argparse
@@ -30,11 +30,13 @@ def parse_args():
     parser.add_argument(
         '--strides', type=int, nargs='+', default=[4, 8, 16, 32]
     )
-    parser.add_argument('--size', type=int, default=224, help='side, pixels')
+    parser.add_argument('--size', type=int, default=224, help='side in pixels')
     parser.add_argument('--images', help='a folder of images')
-    parser.add_argument('--count', type=int, default=16, help='of images')
     parser.add_argument(
-        '--seed', type=int, default=0, help='of random weights'
+        '--count', type=int, default=16, help='number of images'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of random weights'
     )
     parser.add_argument(
         '--out',
@@ -67,7 +69,7 @@ def main():
         }
         for name, by_stride in fields.items()
     }
-    print('area of the image that holds a share of the contributions, %')
+    print('area of the image that contains a share of the contributions, %')
     for name, by_stride in ratios.items():
         for stride, areas in by_stride.items():
             text = ', '.join(

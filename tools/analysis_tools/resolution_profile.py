@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Measure throughput and peak memory of backbones against the image size.
 
-Run again, it measures what is missing.
+When run again, it measures only what is missing.
 """
 
 import argparse
@@ -33,12 +33,14 @@ def parse_args():
     )
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument(
-        '--train', action='store_true', help='forward and backward'
+        '--train', action='store_true', help='measure forward and backward'
     )
     parser.add_argument(
         '--device', default='cuda' if torch.cuda.is_available() else 'cpu'
     )
-    parser.add_argument('--threads', type=int, help='threads on a CPU')
+    parser.add_argument(
+        '--threads', type=int, help='number of threads on a CPU'
+    )
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument(
         '--out',

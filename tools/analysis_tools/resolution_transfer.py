@@ -1,8 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Test a trained classifier at other image sizes, without fine-tuning.
 
-For each way to bring its filters to another grid (`filter_resize`). Several
-checkpoints of one config, such as of several seeds, give mean and spread.
+Each way to bring its filters to another grid (`filter_resize`) is tested. With
+several checkpoints of one config, such as those of several seeds, mean and
+spread are reported.
 """
 
 from pathlib import Path

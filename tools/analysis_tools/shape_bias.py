@@ -21,7 +21,9 @@ def parse_args():
         'csv_dir', help='folder of .csv files, such as work_dirs/shape_bias'
     )
     parser.add_argument('--out', required=True, help='the .png file to write')
-    parser.add_argument('--json', help='a .json file for the numbers')
+    parser.add_argument(
+        '--json', help='the .json file to write the numbers to'
+    )
     return parser.parse_args()
 
 

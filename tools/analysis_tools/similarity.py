@@ -26,18 +26,21 @@ def parse_args():
     parser.add_argument('first', help=SPEC_HELP)
     parser.add_argument('second', help='the same for the other model')
     parser.add_argument('--images', required=True, help='a folder of images')
-    parser.add_argument('--size', type=int, default=224, help='side, pixels')
-    parser.add_argument('--count', type=int, default=256, help='of images')
+    parser.add_argument('--size', type=int, default=224, help='side in pixels')
+    parser.add_argument(
+        '--count', type=int, default=256, help='number of images'
+    )
     parser.add_argument('--batch', type=int, default=64)
     parser.add_argument(
         '--layers',
         nargs=2,
         default=[None, None],
         metavar=('FIRST', 'SECOND'),
-        help='regular expressions for names of modules; by default the blocks',
+        help='regular expressions for names of modules; by default those of '
+        'residual blocks',
     )
     parser.add_argument(
-        '--seed', type=int, default=0, help='of random weights'
+        '--seed', type=int, default=0, help='seed of random weights'
     )
     parser.add_argument(
         '--out',
@@ -56,7 +59,7 @@ def main():
             torch.manual_seed(args.seed)
             models.append(load_feature_model(spec, args.size))
             layers.append(layer_names(models[-1], pattern))
-        # A remainder too small for the estimate is left out.
+        # A remainder that is too small for the estimate is left out.
         batches = [b for b in images.split(args.batch) if len(b) >= 4]
         values = layer_similarity(*models, batches, *layers)
     out = Path(args.out)

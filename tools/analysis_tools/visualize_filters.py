@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Draw the filters of a model: amplitude, phase and spatial kernel.
 
-Zero frequency and the tap of no shift are in the middle. Of dynamic layers the
-basis is drawn, and with --image the routing weights of the image and the
+Zero frequency and the tap of no shift are in the middle. For dynamic layers
+the basis is drawn and, with --image, the routing weights of the image and the
 filters that are generated for it.
 """
 
@@ -25,8 +25,7 @@ def parse_args():
     parser.add_argument(
         'checkpoint',
         nargs='?',
-        help='checkpoint file; without one, the filters as they are '
-        'initialized',
+        help='checkpoint file; without one, the initial filters are drawn',
     )
     parser.add_argument(
         '--layers',
@@ -34,17 +33,19 @@ def parse_args():
         default=(),
         metavar='NAME',
         help='layers by name (backbone.stages.2.0.token_mixer), beginning of '
-        "a name (backbone.stages.2) or pattern ('*' for all); four evenly "
-        'through the depth by default',
+        "a name (backbone.stages.2) or pattern ('*' for all); by default "
+        'four, evenly spaced through the depth',
     )
     parser.add_argument(
         '--channels',
         nargs='+',
         type=int,
         metavar='INDEX',
-        help='channels to draw; six evenly spaced ones by default',
+        help='channels to draw; by default six, evenly spaced',
     )
-    parser.add_argument('--image', help='show what this image makes of them')
+    parser.add_argument(
+        '--image', help='image for which filters are generated'
+    )
     parser.add_argument('--out', required=True, help='the .png file to write')
     return parser.parse_args()
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Make the DigitScenes data set: no download, a few seconds."""
+"""Make the DigitScenes data set, in a few seconds and without a download."""
 
 import argparse
 import os
@@ -47,7 +47,7 @@ def parse_args():
         '--workers',
         type=int,
         default=os.cpu_count(),
-        help='processes; the output does not depend on it',
+        help='number of processes; the output does not depend on it',
     )
     parser.add_argument(
         '--overwrite',

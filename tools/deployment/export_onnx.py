@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Export a classifier, a segmentor or a detector to ONNX and check the file.
 
-Exit status 1: onnxruntime's outputs differ from PyTorch's by more than the
-tolerance.
+The exit status is 1 if onnxruntime's outputs differ from PyTorch's by more
+than the tolerance.
 """
 
 import sys
@@ -33,10 +33,14 @@ def parse_args():
     parser.add_argument(
         '--dynamic',
         action='store_true',
-        help='any batch, height and width instead of one image of one size',
+        help='accept any batch, height and width, not only one image of one '
+        'size',
     )
     parser.add_argument(
-        '--opset', type=int, default=17, help='17 (default) to 20'
+        '--opset',
+        type=int,
+        default=17,
+        help='version of the operators, 17 (default) to 20',
     )
     parser.add_argument(
         '--half',
@@ -47,8 +51,8 @@ def parse_args():
     parser.add_argument(
         '--tolerance',
         type=float,
-        help='largest relative difference to PyTorch that is accepted, 1e-4 '
-        'by default, 2e-2 with --half',
+        help='largest accepted relative difference to PyTorch, 1e-4 by '
+        'default, 2e-2 with --half',
     )
     return parser.parse_args()
 

@@ -2,7 +2,7 @@
 """Check all images and labels of a config before a long run.
 
 Lists missing files, unreadable images, labels that are empty or out of range,
-boxes without area or outside their image and broken annotations of all
+boxes without area or outside of their image, and broken annotations of all
 splits. The exit status is 1 if there are any.
 """
 
@@ -21,9 +21,11 @@ def parse_args():
         '--nproc',
         type=int,
         default=os.cpu_count(),
-        help='processes that read, by default one for each CPU core',
+        help='number of processes that read, by default one per CPU core',
     )
-    parser.add_argument('--out', help='a .json file for all problems')
+    parser.add_argument(
+        '--out', help='the .json file to write all problems to'
+    )
     return parser.parse_args()
 
 

@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Convert a published checkpoint to one of an mmpretrain classifier.
 
-Backbones take published files directly; the converted one holds backbone and
-head and loads with ``strict=True``.
+Backbones load published files directly; the converted file contains backbone
+and head, and loads with ``strict=True``.
 """
 
 import argparse
