@@ -1,12 +1,12 @@
-# `make` or `make help` lists what there is.
+# `make` or `make help` lists the targets.
 #   LINE=upstream       the original OpenMMLab instead of OneDL's (default:
 #                       onedl), for each of these targets
-#   PYTHON=python3.12   the Python that makes the environment
+#   PYTHON=python3.12   the Python from which the environment is made
 #   OPS=compiled        mmcv's own operators instead of torchvision's (light)
-#   TORCH_INDEX=URL     a package index to take PyTorch from, such as the one of
-#                       its CPU builds
-#   VENV=path           where the environment stands
-#   PYTEST_WORKERS=2    processes that test, of one thread each
+#   TORCH_INDEX=URL     the package index to take PyTorch from, such as the one
+#                       of its CPU builds
+#   VENV=path           folder of the environment
+#   PYTEST_WORKERS=2    number of test processes, with one thread each
 #   PYTEST_ARGS=...     more arguments for pytest, such as `-m "not slow"`
 #   FUZZ_EXAMPLES=1000  cases of each fuzz test
 #   CORE_WITH=...       other versions for test-core: 'torch==2.4.1 torchvision'
@@ -27,12 +27,12 @@ help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 
-install: ## Make the environment (.venv), once; afterwards a quick check
+install: ## Make the environment (.venv) once; afterwards only check it
 	@LINE="$(LINE)" PYTHON="$(PYTHON)" VENV="$(VENV)" OPS="$(OPS)" \
 		TORCH_INDEX="$(TORCH_INDEX)" INSTALLER="$(or $(INSTALLER),uv)" \
 		bash scripts/install.sh
 
-install-upstream: ## The same with the original OpenMMLab (.venv-upstream)
+install-upstream: ## Likewise with the original OpenMMLab (.venv-upstream)
 	@$(MAKE) --no-print-directory install LINE=upstream
 
 demo: install ## Classify, detect and segment on a small embedded data set
@@ -56,7 +56,7 @@ app: install ## Show the demo's models in the browser (needs the extra app)
 test: lint ## Lint, then run the tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
-fuzz: install ## Thousands of random cases for the op and the backbones
+fuzz: install ## Test the op and the backbones on thousands of random cases
 	MMFFT_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(RUN) -m pytest tests/test_fuzz \
 		--timeout 0 --hypothesis-show-statistics $(PYTEST_ARGS)
 
@@ -74,7 +74,7 @@ CORE_TESTS := tests/test_core.py tests/test_ops tests/test_layers \
 CORE := .venv-core/bin
 CORE_WITH ?=
 
-test-core: install ## Test the core, from a wheel, beside torch and timm alone
+test-core: install ## Test the core from a wheel, with only torch and timm
 	$(RUN) -m venv --clear --without-pip .venv-core
 	rm -rf build
 	"$(VENV)/bin/uv" build --quiet --wheel --no-build-isolation \
@@ -87,7 +87,7 @@ test-core: install ## Test the core, from a wheel, beside torch and timm alone
 	OMP_NUM_THREADS=1 $(CORE)/pytest -n $(PYTEST_WORKERS) $(CORE_TESTS) \
 		$(PYTEST_ARGS)
 
-test-app: install ## Test that page in a headless Chromium
+test-app: install ## Test the page of `make app` in a headless Chromium
 	$(RUN) -m pytest tests/test_demo/browser_app.py
 
 lint: install ## Check style, likely bugs and what imports what
@@ -102,7 +102,7 @@ format: install ## Rewrite the code in its style, and what is made from it
 	$(RUN) scripts/floors.py
 	$(RUN) scripts/model_index.py
 
-lock: install ## Choose the newest versions anew for requirements/lock
+lock: install ## Update requirements/lock to the newest versions
 	for line in onedl upstream; do \
 		$(VENV)/bin/uv pip compile --quiet --universal --upgrade \
 			--python-version 3.10 --no-annotate \
@@ -121,5 +121,5 @@ clean: ## Delete build leftovers and caches; .venv and data/ stay
 	find . \( -path ./.git -o -path "./.venv*" -o -path ./data \) -prune -o \
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 
-distclean: clean ## Delete what clean deletes, environments and data/ too
+distclean: clean ## Delete what clean deletes, and also environments and data/
 	rm -rf .venv .venv-upstream .venv-compiled .venv-core data mmfft.egg-info mmfft/.mim

@@ -63,7 +63,7 @@ class BuildWithMim(build_py):
     def fill_mim(self, folder, link):
         if folder.is_symlink():
             folder.unlink()
-        # All of it anew: a leftover of an earlier build must not be shipped.
+        # Start afresh: leftovers of an earlier build must not be shipped.
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in MIM_NAMES:
@@ -84,7 +84,7 @@ class BuildWithMim(build_py):
         source = os.path.relpath(source, target.parent)
         try:
             os.symlink(source, target, os.path.isdir(source))
-        except OSError:  # Windows without the right to make links
+        except OSError:  # Windows without permission to make links
             return False
         return True
 

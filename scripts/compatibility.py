@@ -4,7 +4,7 @@
 
 `run` installs an environment by scripts/install.sh in a temporary folder, runs
 the tests in it, notes the result and deletes the environment. `table` measures
-nothing. Neither needs more than a Python.
+nothing. Both need only Python.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PAGE = ROOT / 'docs' / 'compatibility.md'
 RECORDS = ROOT / 'docs' / 'compatibility.json'
 BEGIN, END = '<!-- table -->', '<!-- end of table -->'
 
-# What is run, how the table calls it, and with which arguments of pytest.
+# Sets of tests, their names in the table, and their arguments of pytest.
 TESTS = {
     'all': ('the whole suite', []),
     'quick': ('all but slow tests', ['-m', 'not slow']),
@@ -62,7 +62,7 @@ def measure(args: argparse.Namespace, command: str) -> dict:
                 + args.packages,
                 check=True,
             )
-            # No longer what install.sh made, which a test would find.
+            # A test would find that this is no longer what install.sh made.
             (venv / 'install.log').unlink()
         name, arguments = TESTS[args.tests]
         subprocess.run(
@@ -83,7 +83,7 @@ def measure(args: argparse.Namespace, command: str) -> dict:
 
 
 def read_report(report: Path) -> dict:
-    """The counts that pytest wrote, and which tests failed."""
+    """Read the counts that pytest wrote, and which tests failed."""
     if not report.exists():
         raise SystemExit('pytest ended before it wrote its report')
     (suite,) = ET.parse(report).getroot().iter('testsuite')
@@ -129,7 +129,7 @@ def table(records: list[dict]) -> str:
 
 
 def write(record: dict | None) -> None:
-    """Put a record in the place of an older one, and write the table."""
+    """Replace the older record of the same command, and write the table."""
     records = json.loads(RECORDS.read_text()) if RECORDS.exists() else []
     if record:
         command = record['command']
@@ -161,10 +161,10 @@ def main():
         nargs='+',
         default=[],
         dest='packages',
-        help='packages to install in the place of the pinned ones, such as '
+        help='packages to install instead of the pinned ones, such as '
         'torch==2.14.1 torchvision',
     )
-    commands.add_parser('table', help='write the table anew')
+    commands.add_parser('table', help='rewrite the table')
     args = parser.parse_args()
     command = shlex.join(['python', 'scripts/compatibility.py', *sys.argv[1:]])
     write(measure(args, command) if args.what == 'run' else None)

@@ -2,7 +2,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Write the table of floors in CONTRIBUTING.md from the import contracts.
 
-The floors are those that `make lint` holds (pyproject.toml, importlinter),
+The floors are those that `make lint` enforces (pyproject.toml, importlinter);
 what lives in a room is the first line of its docstring. With --check, only
 say whether the table is up to date.
 """
@@ -50,7 +50,7 @@ def main():
     found = re.search(r'\| floor \|.*?\n(?=\n)', before, re.DOTALL)
     after = before.replace(found[0], table())
     if arguments.check and after != before:
-        sys.exit('CONTRIBUTING.md: its table is old, `make format` writes it')
+        sys.exit('CONTRIBUTING.md: the table is out of date: `make format`')
     PAGE.write_text(after)
 
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Makes the environment that mmfft is developed and tested in, from the pins in
+# Makes the environment for developing and testing mmfft, from the pins in
 # requirements/lock. Nothing is compiled unless OPS=compiled. `make install`
-# runs it. Run again, it checks within a second that nothing changed.
-# Interrupted, it goes on where it was.
+# runs it. When run again, it checks within a second that nothing has changed.
+# After an interruption it continues where it was.
 #
 #   LINE         onedl, or upstream for the original releases of OpenMMLab
 #   PYTHON       the Python to use (default: the first of 3.11, 3.12, ...)
-#   VENV         where the environment stands, seen from the checkout (default:
+#   VENV         folder of the environment, relative to the checkout (default:
 #                .venv, or .venv-upstream)
-#   OPS          light: mmcv's operators by torchvision's (default), or
-#                compiled: mmcv's own, for which a C++ compiler is needed and,
-#                for CUDA, nvcc. FORCE_CUDA=1, MAX_JOBS and
-#                TORCH_CUDA_ARCH_LIST are PyTorch's
+#   OPS          light: torchvision's operators instead of mmcv's (default), or
+#                compiled: mmcv's own, which need a C++ compiler and, for CUDA,
+#                nvcc. PyTorch's FORCE_CUDA=1, MAX_JOBS and
+#                TORCH_CUDA_ARCH_LIST apply
 #   TORCH_INDEX  URL of a package index to take PyTorch from, such as the one
 #                of its CPU builds
 #   INSTALLER    uv (default), or pip, which takes minutes longer
@@ -43,14 +43,14 @@ die() {
 }
 
 one_of() {
-    [[ " $3 " == *" $2 "* ]] || die "$1=$2 is none of: $3"
+    [[ " $3 " == *" $2 "* ]] || die "$1=$2 must be one of: $3"
 }
 
 # ------------------------------------------------------------- what is there
 
-# Prints a Python's minor version; fails where it does not run, is none of
-# ours or cannot make environments. A name on the PATH proves little: pyenv
-# puts its shims there for Pythons that it will not run.
+# Prints a Python's minor version and whether it can make environments; fails
+# if it does not run or is not one of ours. A name on the PATH proves little:
+# pyenv puts its shims there for Pythons that it will not run.
 probe() {
     "$1" -I - "${MINORS[*]}" 2>/dev/null <<'END'
 import importlib.util, sys
@@ -69,12 +69,12 @@ find_python() {
         found=$("$PYTHON" -V 2>&1) || found='something that does not run'
         die "PYTHON=$PYTHON is $found; mmfft needs Python 3.10 to 3.14"
     fi
-    # The one of an environment that is there already comes first.
+    # The Python of an existing environment comes first.
     for PYTHON in "$PY" "${MINORS[@]/#/python3.}" python3; do
         probe "$PYTHON" >/dev/null && return
     done
     die 'no Python 3.10 to 3.14 that runs was found. Debian: apt-get install' \
-        'python3 python3-venv; Fedora: dnf install python3; or say PYTHON=...'
+        'python3 python3-venv; Fedora: dnf install python3; or set PYTHON=...'
 }
 
 make_environment() {
@@ -83,15 +83,15 @@ make_environment() {
     if probe "$PY" >/dev/null; then
         [[ $(probe "$PY") == "$minor "* ]] ||
             die "$VENV was made with another Python than $PYTHON; delete it" \
-                'or say VENV=...'
+                'or set VENV=...'
         [[ -z $(installed "$OTHER_MMCV-") ]] ||
             die "$VENV holds the other line of OpenMMLab, which would be" \
-                'written over; delete it or say VENV=...'
+                'overwritten; delete it or set VENV=...'
         return
     fi
     if [[ -e $VENV && ! -e $VENV/pyvenv.cfg && -n $(ls -A "$VENV") ]]; then
-        die "$VENV is there and is no virtual environment; move it away or" \
-            'say VENV=...'
+        die "$VENV exists and is not a virtual environment; move it away or" \
+            'set VENV=...'
     fi
     [[ $has_venv == True ]] ||
         die "$PYTHON cannot make environments. Debian: apt-get install" \
@@ -105,8 +105,8 @@ get_pip() {
         "$PY" -I -m ensurepip --default-pip >>"$LOG" 2>&1 || explain ensurepip
 }
 
-# uv is not told what pip's configuration says; where the user configured pip
-# only, it gets the same index and certificates.
+# uv does not read pip's configuration; if the user has configured only pip, uv
+# gets the same index and certificates.
 follow_pip() {
     local name value
     while read -r name value; do
@@ -133,13 +133,13 @@ for line in sys.stdin:
 CHILD=
 stop() {
     trap '' INT TERM HUP
-    # The whole group: what an installer started would go on without it.
+    # The whole group: otherwise what the installer started would go on.
     [[ -z $CHILD ]] || kill -TERM -- "-$CHILD" 2>/dev/null || true
-    die 'interrupted; run it again and it goes on from here'
+    die 'interrupted; run it again to continue from here'
 }
 
-# run LABEL COMMAND...: the output goes to the screen, less the list of
-# packages, and to the log.
+# run LABEL COMMAND...: the output goes to the log and, without the list of
+# packages, to the screen.
 run() {
     local label=$1 status=0
     shift
@@ -162,19 +162,19 @@ explain() {
     network+='|connection (refused|reset)|network is unreachable|tcp connect'
     last=$(tail -n 60 "$LOG")
     if grep -Eqi 'no space left' <<<"$last"; then
-        die "$1 failed: a disk is full. The environment takes 6 GB, and what" \
-            'is downloaded as much again in UV_CACHE_DIR'
+        die "$1 failed: a disk is full. The environment takes 6 GB, and the" \
+            'downloads as much again in UV_CACHE_DIR'
     elif grep -Eqi "$network" <<<"$last"; then
-        die "$1 failed: the package index cannot be reached. HTTPS_PROXY" \
-            'names a proxy, PIP_INDEX_URL a mirror'
+        die "$1 failed: the package index cannot be reached. Set HTTPS_PROXY" \
+            'to use a proxy, PIP_INDEX_URL to use a mirror'
     fi
-    die "$1 failed; all that it said is in $LOG"
+    die "$1 failed; its whole output is in $LOG"
 }
 
 # ------------------------------------------------------------------ the steps
 
-# Writes to PINS what the lock file says, without the libraries of CUDA where
-# PyTorch comes from an index of CPU builds, and without uv where pip installs.
+# Copies the lock file to PINS, without the libraries of CUDA if PyTorch comes
+# from an index of CPU builds, and without uv if pip installs.
 choose_pins() {
     local without='^#'
     if [[ -n ${TORCH_INDEX:-} || -n $(installed 'torch-*+cpu') ]]; then
@@ -184,7 +184,7 @@ choose_pins() {
     grep -Ev "$without" "$LOCK" >"$PINS"
 }
 
-# installed PATTERN: what there is in site-packages of that name.
+# installed PATTERN: files in site-packages whose names begin like this.
 installed() {
     compgen -G "$VENV/lib/python3*/site-packages/$1*" || true
 }
@@ -200,8 +200,8 @@ pip_install() {
         "$PY" -I -m pip install --progress-bar off --no-deps "$@"
 }
 
-# What is installed is what the lock file says, mmfft itself stands here, and
-# mmcv has the ops that were asked for.
+# Whether the installed packages are those of the lock file, mmfft is installed
+# from this checkout, and mmcv has the ops that were asked for.
 is_up_to_date() {
     local mmfft file
     [[ -x $PY ]] || return 1
@@ -231,8 +231,8 @@ get_uv() {
     output=$("$PY" -I -m pip install -q "$(pinned uv)" 2>&1) &&
         return
     printf '%s\n' "$output" >>"$LOG"
-    say 'uv cannot be had here, so that pip installs, which takes minutes' \
-        "longer: $(tail -n 1 <<<"$output")"
+    say 'uv cannot be installed, so pip is used, which takes minutes longer:' \
+        "$(tail -n 1 <<<"$output")"
     INSTALLER=pip
 }
 
@@ -256,8 +256,8 @@ install_packages() {
     run "$INSTALLER" "${INSTALLER}_install" --no-build-isolation -e .
 }
 
-# mmcv asks for OpenCV, mmdet for the one without windows, which needs less of
-# the system; both write the same files, whichever comes last.
+# mmcv requires OpenCV, mmdet the OpenCV without windows, which needs fewer
+# system libraries; both install the same files, and the last one wins.
 check_opencv() {
     local error library again=--reinstall
     "$PY" -I -c 'import cv2' 2>/dev/null && return
@@ -281,7 +281,8 @@ kind_of_ops() {
     fi
 }
 
-# Compiled ops stay until somebody says OPS=light, and follow PyTorch.
+# Compiled ops stay until somebody sets OPS=light, and are compiled again if
+# PyTorch changes.
 settle_ops() {
     if [[ ${OPS:=$(kind_of_ops)} == light ]]; then
         run 'the light ops' "$PY" -m mmfft.mmcv_ops light
@@ -325,5 +326,5 @@ main() {
         "source ${VENV#"$ROOT"/}/bin/activate, make demo, make test"
 }
 
-# Tests source this file, for a function alone.
+# Tests source this file to call a single function.
 [[ ${BASH_SOURCE[0]} != "$0" ]] || main "$@"

@@ -81,7 +81,7 @@ def assert_refused(result, checkout, *parts):
 )
 def test_refuses_a_choice_that_is_not_there(clone, name, value):
     result = install(clone, **{name: value})
-    assert_refused(result, clone, f'{name}={value} is none of')
+    assert_refused(result, clone, f'{name}={value} must be one of')
 
 
 def test_refuses_python_that_is_not_there(clone):
@@ -132,7 +132,7 @@ def test_refuses_folder_that_is_no_environment(clone):
     (clone / 'my files').mkdir()
     (clone / 'my files' / 'thesis.tex').touch()
     result = install(clone, PYTHON=sys.executable, VENV='my files')
-    assert_refused(result, clone, 'my files', 'no virtual environment')
+    assert_refused(result, clone, 'my files', 'is not a virtual environment')
     assert (clone / 'my files' / 'thesis.tex').exists()
 
 
@@ -344,7 +344,7 @@ def test_pip_where_uv_cannot_be_had(clone):
     fake.plan('network')
     result = fake.install()
     assert result.returncode == 0, result.stderr
-    assert 'uv cannot be had here' in result.stdout
+    assert 'uv cannot be installed' in result.stdout
     calls = [call for call in fake.calls() if '--dry-run' not in call]
     assert calls[0].startswith('pip install -q uv==')
     assert calls[1].endswith(f'-r {fake.venv}/lock.txt')
@@ -426,7 +426,7 @@ def test_choice_of_ops(fake):
     [
         ('disk', 'a disk is full'),
         ('network', 'the package index cannot be reached'),
-        ('fail', 'all that it said is in'),
+        ('fail', 'its whole output is in'),
     ],
 )
 def test_failure_is_one_line_and_then_it_goes_on(fake, word, message):
