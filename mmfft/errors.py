@@ -1,5 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Errors that are a user's to mend."""
+"""Errors that the user can mend, and the checks that raise them."""
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class ConfigError(ValueError):
@@ -10,15 +13,16 @@ class ConfigError(ValueError):
 
 
 def require_whole_number(name: str, value: int, least: int) -> None:
-    """See that an argument is a number of things.
+    """See that an argument is a whole number.
 
     Args:
-        name (str): Of the argument.
-        value (int): Given by the user.
-        least (int): That makes sense.
+        name (str): Name of the argument, used in the message.
+        value (int): Value that the user gave.
+        least (int): Smallest value that it may have.
 
     Raises:
-        ConfigError: If it is another type (True counts as one) or too small.
+        ConfigError: If it is of another type, to which True and False belong
+            here, or too small.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(
@@ -26,19 +30,34 @@ def require_whole_number(name: str, value: int, least: int) -> None:
         )
 
 
+def require_one_of(name: str, value: Any, choices: Sequence) -> None:
+    """See that an argument is one of a few values.
+
+    Args:
+        name (str): Name of the argument, used in the message.
+        value (Any): Value that the user gave.
+        choices (Sequence): Values that it may have.
+
+    Raises:
+        ConfigError: If it is none of them.
+    """
+    if value not in choices:
+        raise ConfigError(f'{name} must be one of {choices}, got {value!r}')
+
+
 def require_size(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     """See that an argument is a size in two dimensions.
 
     Args:
-        name (str): Of the argument.
-        value (int | tuple[int, int]): Given by the user; one number for a
-            square.
+        name (str): Name of the argument, used in the message.
+        value (int | tuple[int, int]): Value that the user gave; one number
+            for a square.
 
     Returns:
         tuple[int, int]: ``(H, W)``.
 
     Raises:
-        ConfigError: If it is something else or has no pixel.
+        ConfigError: If it is something else, or empty.
     """
     size = (value,) * 2 if isinstance(value, int) else value
     if (

@@ -35,7 +35,7 @@ from .checkpoints import (
     register_allowed_globals,
 )
 from .checkpoints.zoo import published_names, url_of
-from .errors import ConfigError
+from .errors import ConfigError, require_one_of
 from .models import (
     CDFFormer,
     DFFormer,
@@ -269,10 +269,7 @@ class FourierClassifier(nn.Module):
         Raises:
             ConfigError: If the layout is unknown.
         """
-        if output_fmt not in ('NCHW', 'NHWC'):
-            raise ConfigError(
-                f"output_fmt must be 'NCHW' or 'NHWC', got {output_fmt!r}"
-            )
+        require_one_of('output_fmt', output_fmt, ('NCHW', 'NHWC'))
         take, end = feature_take_indices(self._last + 1, indices)
         if not (stop_early or intermediates_only):
             end = self._last
@@ -317,8 +314,8 @@ class FourierClassifier(nn.Module):
         """
         take, end = feature_take_indices(self._last + 1, indices)
         backbone, last = self.backbone, self._last
-        for name in ('downsample_layers', 'stages', 'patch_embed', 'blocks'):
-            layers = getattr(backbone, name, None)
+        for name in (backbone.entry_layers, backbone.level_layers):
+            layers = getattr(backbone, name)
             if isinstance(layers, nn.ModuleList):
                 setattr(backbone, name, layers[: end + 1])
         norm = getattr(backbone, f'norm{last}')
@@ -349,15 +346,13 @@ def _pool(global_pool: str) -> SelectAdaptivePool2d:
 
 
 def _feature_info(backbone: FourierBackbone) -> list[dict]:
+    strides = [4, 8, 16, 32]
     if isinstance(backbone, GFNet):
-        dims = [backbone.arch['embed_dim']] * backbone.num_levels
         strides = [backbone.patch_embed.patch] * backbone.num_levels
-    else:
-        dims, strides = backbone.arch['embed_dims'], [4, 8, 16, 32]
-    layers = 'stages' if isinstance(backbone, MetaFormer) else 'blocks'
+    layers = f'backbone.{backbone.level_layers}'
     return [
-        dict(num_chs=dim, reduction=stride, module=f'backbone.{layers}.{i}')
-        for i, (dim, stride) in enumerate(zip(dims, strides))
+        dict(num_chs=dim, reduction=stride, module=f'{layers}.{i}')
+        for i, (dim, stride) in enumerate(zip(backbone.dims, strides))
     ]
 
 

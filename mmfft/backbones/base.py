@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import copy
+import warnings
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
-from torch import nn
 
 from .. import models
 from ..errors import ConfigError, require_whole_number
@@ -16,16 +16,15 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
     second.
 
     Args:
-        *args: Of the model.
+        *args: Positional arguments of the model.
         frozen_stages (int): -1 freezes nothing, 0 the stem with the position
             embedding, k these and the first k levels. Defaults to -1.
-        norm_eval (bool): Keep the norms in evaluation mode while training.
-            Those of this family have no running statistics, so that it
-            changes no output; it lets a config pass it to any backbone.
-            Defaults to False.
+        norm_eval (bool): Taken for configs that pass it to any backbone, with
+            a warning: norms of this family have no running statistics to keep
+            still. Defaults to False.
         init_cfg (dict | list[dict], optional): mmengine's initialization.
             Defaults to the published one.
-        **kwargs: Of the model.
+        **kwargs: Other arguments of the model.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -49,7 +48,12 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
                 bias=0.0,
             )
         self.init_cfg = copy.deepcopy(init_cfg)
-        self.norm_eval = norm_eval
+        if norm_eval:
+            warnings.warn(
+                f'norm_eval=True changes nothing in {type(self).__name__}: '
+                'its norms have no running statistics',
+                stacklevel=2,
+            )
         require_whole_number('frozen_stages', frozen_stages, -1)
         if frozen_stages > self.num_levels:
             raise ConfigError(
@@ -74,11 +78,7 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
             module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> 'FourierBackbone':
-        """As of a module; what is frozen stays in evaluation mode."""
+        """Set the mode; what is frozen stays in evaluation mode."""
         super().train(mode)
         self._freeze_stages()
-        if mode and self.norm_eval:
-            for module in self.modules():
-                if isinstance(module, nn.LayerNorm):
-                    module.eval()
         return self

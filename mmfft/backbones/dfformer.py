@@ -16,10 +16,11 @@ class MetaFormer(FourierBackbone, models.MetaFormer):
     """:class:`mmfft.models.MetaFormer` as a backbone of OpenMMLab.
 
     Args:
-        *args: Of the model.
+        *args: Positional arguments of the model.
         act_cfg (dict): Activation of the MLPs and of the mixers' expansion.
             Defaults to ``dict(type='mmfft.StarReLU')``.
-        **kwargs: Of the model and of :class:`FourierBackbone`.
+        **kwargs: Other arguments of the model and of
+            :class:`FourierBackbone`.
 
     Raises:
         ConfigError: If an argument is out of its range.

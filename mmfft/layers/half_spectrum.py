@@ -2,7 +2,7 @@
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, require_size
+from ..errors import require_one_of, require_size
 from ..ops import FILTER_RESIZE_MODES, half_spectrum_shape, resize_filter
 from ..ops.spectrum import Grid
 from .grid_parameter import GridParameter
@@ -34,11 +34,7 @@ class HalfSpectrum(GridParameter):
         filter_resize: str = 'bicubic',
     ):
         grid = require_size('grid', grid)
-        if filter_resize not in FILTER_RESIZE_MODES:
-            raise ConfigError(
-                'filter_resize must be one of '
-                f'{FILTER_RESIZE_MODES}, got {filter_resize!r}'
-            )
+        require_one_of('filter_resize', filter_resize, FILTER_RESIZE_MODES)
         shape = (*half_spectrum_shape(grid), num_filters, 2)
         super().__init__(grid, torch.randn(shape) * 0.02)
         self.filter_resize = filter_resize

@@ -1,7 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 import torch
 import torch.utils.checkpoint as checkpoint
@@ -19,18 +20,27 @@ _LOGGER = logging.getLogger('mmfft')
 class FourierBackbone(nn.Module):
     """What the Fourier backbones share: arguments, levels, loading.
 
-    A subclass has ``arch_zoo`` and builds its layers after calling this
-    constructor, then calls :meth:`_init_parameters`.
+    A level is what ``out_indices`` can name: a stage or, of a backbone without
+    stages, a block. A subclass has ``arch_zoo`` and, where it has no stages,
+    ``dims`` and ``depths`` of its own. After calling this constructor it
+    builds its layers by :meth:`_build_stages`, or by itself and ends with
+    :meth:`_finish`. Levels behind the last of ``out_indices`` are not built.
 
     Args:
         arch (str | dict): A name in ``arch_zoo`` or a dict with its keys.
-        in_channels (int): Channels of the image.
-        img_size (int | tuple[int, int]): Input size ``(H, W)`` that the
-            filters are stored for. Other inputs work too.
+        in_channels (int): Channels of the image. Defaults to 3.
+        img_size (int | tuple[int, int]): Input size ``(H, W)`` that what is
+            learned on a grid, filters and position embedding, is stored for;
+            any other input size works, they are resized. Defaults to 224.
+        drop_path_rate (float): Stochastic depth of the last block, growing
+            linearly from 0. Defaults to 0.
         out_indices (int | Sequence[int]): Levels to return, ascending,
-            negative ones counted from the end.
+            negative ones counted from the end. Defaults to ``(0, 1, 2, 3)``,
+            the stages of stride 4, 8, 16 and 32.
+        out_norm (bool): Whether each output passes a LayerNorm of its own.
+            Defaults to True.
         with_cp (bool): Recompute each block in the backward pass instead of
-            keeping its activations.
+            keeping its activations. Defaults to False.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -46,26 +56,50 @@ class FourierBackbone(nn.Module):
         nn.Linear,
     )
 
+    # Names of the layers that lead into each level, and of the levels.
+    entry_layers = 'patch_embed'
+    level_layers = 'blocks'
+
     def __init__(
         self,
         arch: str | dict,
-        in_channels: int,
-        img_size: int | Grid,
-        out_indices: int | Sequence[int],
-        with_cp: bool,
+        *,
+        in_channels: int = 3,
+        img_size: int | Grid = 224,
+        drop_path_rate: float = 0.0,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        out_norm: bool = True,
+        with_cp: bool = False,
     ):
         super().__init__()
         self.arch = self._resolve_arch(arch)
         require_whole_number('in_channels', in_channels, 1)
         self.in_channels = in_channels
         self.img_size = require_size('img_size', img_size)
+        if min(self.img_size) < self.min_image_size:
+            raise ConfigError(
+                f'img_size must be at least {self.min_image_size} pixels on '
+                f'each side for the stem, got {img_size!r}'
+            )
+        self.drop_path_rate = drop_path_rate
         self.out_indices = _resolve_out_indices(out_indices, self.num_levels)
+        self.out_norm = out_norm
         self.with_cp = with_cp
+
+    @property
+    def dims(self) -> Sequence[int]:
+        """Channels of each level."""
+        return self.arch['embed_dims']
+
+    @property
+    def depths(self) -> Sequence[int]:
+        """Blocks of each level."""
+        return self.arch['depths']
 
     @property
     def num_levels(self) -> int:
         """Levels whose outputs ``out_indices`` can name."""
-        raise NotImplementedError
+        return len(self.dims)
 
     @classmethod
     def _resolve_arch(cls, arch: str | dict) -> dict:
@@ -98,6 +132,49 @@ class FourierBackbone(nn.Module):
                 require_whole_number(f'{key} of arch', size, least)
         return arch
 
+    def _build_stages(
+        self, build_block: Callable[[int, Grid, float], nn.Module]
+    ) -> None:
+        """Build each stage, what leads into it, and the rest.
+
+        Args:
+            build_block (Callable): Makes a block from its stage, its grid and
+                its rate of stochastic depth.
+        """
+        entries, stages = nn.ModuleList(), nn.ModuleList()
+        self.add_module(self.entry_layers, entries)
+        self.add_module(self.level_layers, stages)
+        rates = iter(drop_path_rates(self.drop_path_rate, sum(self.depths)))
+        grid = self.img_size
+        for stage in range(self.out_indices[-1] + 1):
+            entry, grid = self._build_entry(stage, grid)
+            entries.append(entry)
+            blocks = (
+                build_block(stage, grid, next(rates))
+                for _ in range(self.depths[stage])
+            )
+            stages.append(nn.Sequential(*blocks))
+        self._finish()
+
+    def _build_entry(self, stage: int, grid: Grid) -> tuple[nn.Module, Grid]:
+        """What leads into a stage from a grid, and the grid of the stage."""
+        raise NotImplementedError
+
+    def _finish(self) -> None:
+        """Output norms and initial values, once all other layers are made."""
+        for i in self.out_indices:
+            norm = (
+                nn.LayerNorm(self.dims[i], eps=1e-6)
+                if self.out_norm
+                else nn.Identity()
+            )
+            self.add_module(f'norm{i}', norm)
+        self._init_parameters()
+
+    def _enter(self, level: int, x: Tensor) -> Tensor:
+        """The image, or a level's output, to the input of the next."""
+        raise NotImplementedError
+
     def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
         """Features as they leave the last block of some levels.
 
@@ -107,9 +184,19 @@ class FourierBackbone(nn.Module):
                 computed.
 
         Returns:
-            list[Tensor]: One ``(B, H, W, C)`` a level, before its norm.
+            list[Tensor]: One ``(B, H, W, C)`` for each level, before its norm.
         """
-        raise NotImplementedError
+        outs = []
+        for i in range(levels[-1] + 1):
+            x = self._enter(i, x)
+            level = getattr(self, self.level_layers)[i]
+            for block in (
+                level if isinstance(level, nn.Sequential) else [level]
+            ):
+                x = self._run(block, x)
+            if i in levels:
+                outs.append(x)
+        return outs
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Image to features.
@@ -118,7 +205,8 @@ class FourierBackbone(nn.Module):
             x (Tensor): Shape ``(B, in_channels, H, W)``.
 
         Returns:
-            tuple[Tensor]: One contiguous ``(B, C, H, W)`` an out index.
+            tuple[Tensor]: One contiguous ``(B, C, H, W)`` for each of
+            ``out_indices``.
         """
         _check_image(x, self.in_channels, self.min_image_size)
         outs = self.forward_levels(x, self.out_indices)
@@ -136,24 +224,49 @@ class FourierBackbone(nn.Module):
         """The stem and the first levels, with their output norms.
 
         Args:
-            levels (int): From 0, the stem alone, to ``num_levels``.
+            levels (int): From 0, the stem only, to ``num_levels``.
 
         Returns:
-            list[nn.Module]: Modules of this backbone.
+            list[nn.Module]: Modules of this backbone, the position embedding
+            among them where there is one.
         """
-        raise NotImplementedError
+        modules: list[nn.Module] = []
+        for name, module in self.named_children():
+            if isinstance(module, nn.ModuleList):
+                is_level = name == self.level_layers
+                modules += module[: levels if is_level else max(1, levels)]
+            elif not name.startswith('norm') or int(name[4:]) < levels:
+                modules.append(module)
+        return modules
 
-    def _add_norms(self, dims: Sequence[int], out_norm: bool) -> None:
-        for i in self.out_indices:
-            norm = (
-                nn.LayerNorm(dims[i], eps=1e-6) if out_norm else nn.Identity()
-            )
-            self.add_module(f'norm{i}', norm)
+    def get_layer_depth(
+        self, param_name: str, prefix: str = ''
+    ) -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay.
 
-    def _first_norms(self, levels: int) -> list[nn.Module]:
-        return [
-            getattr(self, f'norm{i}') for i in self.out_indices if i < levels
-        ]
+        Args:
+            param_name (str): Full name of the parameter.
+            prefix (str): What stands before the backbone's own names, such
+                as ``'backbone.'``. Defaults to none.
+
+        Returns:
+            tuple[int, int]: Its depth, 0 for the stem and ``num_layers - 1``
+            for output norms and what is not of the backbone, and
+            ``num_layers``.
+        """
+        num_layers = sum(self.depths) + 2
+        kind, *rest = param_name.removeprefix(prefix).split('.')
+        numbers = map(int, takewhile(str.isdecimal, rest))
+        level, block = (*numbers, 0, 0)[:2]
+        if not param_name.startswith(prefix) or kind not in (
+            self.entry_layers,
+            self.level_layers,
+            'pos_embed',
+        ):
+            return num_layers - 1, num_layers
+        if kind != self.level_layers and level == 0:
+            return 0, num_layers
+        return 1 + sum(self.depths[:level]) + block, num_layers
 
     def _init_parameters(self) -> None:
         init_truncated_normal(self, self.truncated_normal_layers)
@@ -287,17 +400,15 @@ def _some(names: Iterable[str]) -> str:
 def _resolve_out_indices(
     out_indices: int | Sequence[int], num_levels: int
 ) -> tuple[int, ...]:
-    indices = (out_indices,) if isinstance(out_indices, int) else out_indices
-    if not isinstance(indices, (list, tuple)) or not all(
-        isinstance(i, int) for i in indices
-    ):
-        raise ConfigError(
-            'out_indices must be a whole number or several, got '
-            f'{out_indices!r}'
-        )
-    indices = tuple(indices)
+    indices = (
+        tuple(out_indices)
+        if isinstance(out_indices, (list, tuple))
+        else (out_indices,)
+    )
+    for i in indices:
+        require_whole_number('out_indices', i, -num_levels)
     resolved = tuple(i + num_levels if i < 0 else i for i in indices)
-    if not indices or not all(0 <= i < num_levels for i in resolved):
+    if not indices or max(resolved) >= num_levels:
         raise ConfigError(
             f'out_indices={indices} is out of range: choose from 0 to '
             f'{num_levels - 1}, or from -{num_levels} to -1 counted from the '

@@ -8,7 +8,9 @@ from ..layers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
 from ..ops.spectrum import Grid
 from .metaformer import MetaFormer
 
-TOKEN_MIXERS = ('DynamicFilter', 'GlobalFilter', 'AFNO2D', 'SepConv')
+TOKEN_MIXERS = ('DynamicFilter', 'ExpandedGlobalFilter', 'AFNO2D', 'SepConv')
+# Of earlier configs, where it did not mean `mmfft.layers.GlobalFilter`.
+_RENAMED = {'GlobalFilter': 'ExpandedGlobalFilter'}
 
 
 class DFFormer(MetaFormer):
@@ -21,8 +23,9 @@ class DFFormer(MetaFormer):
         arch (str | dict): ``'s18'``, ``'s36'``, ``'m36'``, ``'b36'`` or a
             dict with ``embed_dims`` and ``depths``. Defaults to ``'s18'``.
         token_mixers (Sequence[str], optional): Mixer of each stage, of
-            ``'DynamicFilter'``, ``'GlobalFilter'``, ``'AFNO2D'``,
-            ``'SepConv'``. Defaults to the class's own.
+            ``'DynamicFilter'``, ``'ExpandedGlobalFilter'``, ``'AFNO2D'``,
+            ``'SepConv'``; ``'GlobalFilter'`` is an earlier name of the second
+            one and still means it. Defaults to the class's own.
         num_filters (int): Basis filters of a dynamic filter. Defaults to 4.
         reweight_ratio (float): Hidden width of a dynamic filter's routing
             MLP over the channels. Defaults to 0.25.
@@ -49,17 +52,18 @@ class DFFormer(MetaFormer):
         filter_resize: str = 'bicubic',
         **kwargs,
     ):
-        if token_mixers is not None:
-            self.token_mixers = token_mixers
+        if token_mixers is None:
+            token_mixers = self.token_mixers
         if (
-            not isinstance(self.token_mixers, (list, tuple))
-            or len(self.token_mixers) != 4
-            or not all(mixer in TOKEN_MIXERS for mixer in self.token_mixers)
+            not isinstance(token_mixers, (list, tuple))
+            or len(token_mixers) != 4
+            or not all(m in (*TOKEN_MIXERS, *_RENAMED) for m in token_mixers)
         ):
             raise ConfigError(
                 'token_mixers must be four of '
                 f'{TOKEN_MIXERS}, got {token_mixers!r}'
             )
+        self.token_mixers = [_RENAMED.get(m, m) for m in token_mixers]
         self.num_filters = num_filters
         self.reweight_ratio = reweight_ratio
         self.filter_resize = filter_resize
@@ -82,7 +86,7 @@ class DFFormer(MetaFormer):
                 act_layer=act_layer,
                 filter_resize=self.filter_resize,
             )
-        if mixer == 'GlobalFilter':
+        if mixer == 'ExpandedGlobalFilter':
             return ExpandedGlobalFilter(
                 dim,
                 grid,
@@ -103,4 +107,4 @@ class CDFFormer(DFFormer):
 class GFFormer(DFFormer):
     """Static global filters everywhere, the paper's comparison."""
 
-    token_mixers = ('GlobalFilter',) * 4
+    token_mixers = ('ExpandedGlobalFilter',) * 4

@@ -123,28 +123,20 @@ class GFNet(FourierBackbone):
 
     From `Global Filter Networks for Image Classification
     <https://arxiv.org/abs/2107.00645>`_. Each block is a level: the outputs
-    all have the stride of the patch, dense heads take them through a
-    toolbox's neck that makes a pyramid of one scale.
+    all have the stride of the patch, and dense heads take them through a neck
+    of the toolbox that makes a pyramid of one scale. The output norm of the
+    last block is the classifier's, and published.
 
     Args:
         arch (str | dict): ``'ti'``, ``'xs'``, ``'s'``, ``'b'`` or a dict with
             ``embed_dim`` and ``depth``. Defaults to ``'ti'``.
-        in_channels (int): Channels of the image. Defaults to 3.
-        img_size (int | tuple[int, int]): Input size ``(H, W)`` that filters
-            and position embedding are stored for; any other input size
-            works, they are resized. Defaults to 224.
         patch_size (int): Side of a patch in pixels. Defaults to 16.
-        drop_path_rate (float): Stochastic depth of the last block, growing
-            linearly from 0. Defaults to 0.
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
         out_indices (int | Sequence[int]): Blocks to return. Defaults to -1,
             the last.
-        out_norm (bool): Whether each output passes a LayerNorm of its own;
-            the classifier's last one is published. Defaults to True.
-        with_cp (bool): Recompute blocks in the backward pass to save memory.
-            Defaults to False.
+        **kwargs: Other arguments of :class:`FourierBackbone`.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -162,91 +154,55 @@ class GFNet(FourierBackbone):
     def __init__(
         self,
         arch: str | dict = 'ti',
-        in_channels: int = 3,
-        img_size: int | Grid = 224,
+        *,
         patch_size: int = 16,
-        drop_path_rate: float = 0.0,
         filter_resize: str = 'bicubic',
         out_indices: int | Sequence[int] = -1,
-        out_norm: bool = True,
-        with_cp: bool = False,
+        **kwargs,
     ):
-        super().__init__(arch, in_channels, img_size, out_indices, with_cp)
+        super().__init__(arch, out_indices=out_indices, **kwargs)
         require_whole_number('patch_size', patch_size, 1)
-        dim, depth = self.arch['embed_dim'], self.arch['depth']
-        self.patch_embed = PatchEmbed(in_channels, dim, patch_size)
+        dim = self.arch['embed_dim']
+        self.patch_embed = PatchEmbed(self.in_channels, dim, patch_size)
         grid = self.patch_embed.out_grid(self.img_size)
         self.pos_embed = PositionEmbedding(grid, dim)
-        rates = drop_path_rates(drop_path_rate, depth)
+        rates = drop_path_rates(self.drop_path_rate, self.num_levels)
         self.blocks = nn.ModuleList(
             GFNetBlock(dim, grid, rate, None, filter_resize)
             for rate in rates[: self.out_indices[-1] + 1]
         )
-        self._add_norms([dim] * depth, out_norm)
-        self._init_parameters()
+        self._finish()
 
     @property
-    def num_levels(self) -> int:
-        return self.arch['depth']
+    def dims(self) -> Sequence[int]:
+        return [self.arch['embed_dim']] * self.arch['depth']
 
-    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
+    @property
+    def depths(self) -> Sequence[int]:
+        return [1] * self.arch['depth']
+
+    def _enter(self, level: int, x: Tensor) -> Tensor:
+        if level > 0:
+            return x
         x = self.patch_embed(x)
-        x = x + self.pos_embed(x.shape[1:3])
-        outs = []
-        for i in range(levels[-1] + 1):
-            x = self._run(self.blocks[i], x)
-            if i in levels:
-                outs.append(x)
-        return outs
-
-    def first_modules(self, levels: int) -> list[nn.Module]:
-        return [
-            self.patch_embed,
-            self.pos_embed,
-            *self.blocks[:levels],
-            *self._first_norms(levels),
-        ]
-
-    def get_layer_depth(
-        self, param_name: str, prefix: str = ''
-    ) -> tuple[int, int]:
-        """See :meth:`MetaFormer.get_layer_depth`."""
-        num_layers = self.arch['depth'] + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        kind, *rest = param_name[len(prefix) :].split('.')
-        if kind in ('patch_embed', 'pos_embed'):
-            return 0, num_layers
-        if kind == 'blocks':
-            return 1 + int(rest[0]), num_layers
-        return num_layers - 1, num_layers
+        return x + self.pos_embed(x.shape[1:3])
 
 
 class GFNetPyramid(FourierBackbone):
     """Global filters in four stages, published as GFNet-H.
 
     From `Global Filter Networks for Image Classification
-    <https://arxiv.org/abs/2107.00645>`_.
+    <https://arxiv.org/abs/2107.00645>`_. The output norm of the last stage is
+    the classifier's, and published.
 
     Args:
         arch (str | dict): ``'h-ti'``, ``'h-s'``, ``'h-b'`` or a dict with
             ``embed_dims``, ``depths`` and ``layer_scale`` (initial gamma of
             the blocks). Defaults to ``'h-ti'``.
-        in_channels (int): Channels of the image. Defaults to 3.
-        img_size (int | tuple[int, int]): Input size ``(H, W)`` that filters
-            and position embedding are stored for; any other input size
-            works, they are resized. Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, growing
-            linearly from 0. Defaults to 0.
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
-        out_indices (int | Sequence[int]): Stages to return, of stride 4, 8,
-            16, 32. Defaults to ``(0, 1, 2, 3)``.
-        out_norm (bool): Whether each output passes a LayerNorm of its own;
-            the classifier's last one is published. Defaults to True.
-        with_cp (bool): Recompute blocks in the backward pass to save memory.
-            Defaults to False.
+        **kwargs: Arguments of :class:`FourierBackbone`.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -275,85 +231,33 @@ class GFNetPyramid(FourierBackbone):
     def __init__(
         self,
         arch: str | dict = 'h-ti',
-        in_channels: int = 3,
-        img_size: int | Grid = 224,
-        drop_path_rate: float = 0.0,
+        *,
         filter_resize: str = 'bicubic',
-        out_indices: int | Sequence[int] = (0, 1, 2, 3),
-        out_norm: bool = True,
-        with_cp: bool = False,
+        **kwargs,
     ):
-        super().__init__(arch, in_channels, img_size, out_indices, with_cp)
-        dims, depths = self.arch['embed_dims'], self.arch['depths']
-        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
-        grid = self.img_size
-        self.patch_embed = nn.ModuleList()
-        self.blocks = nn.ModuleList()
-        for i in range(self.out_indices[-1] + 1):
-            embed = (
-                PatchEmbed(in_channels, dims[0], 4)
-                if i == 0
-                else PatchEmbed(dims[i - 1], dims[i], 2)
-            )
-            grid = embed.out_grid(grid)
-            if i == 0:
-                self.pos_embed = PositionEmbedding(grid, dims[0])
-            self.patch_embed.append(embed)
-            self.blocks.append(
-                nn.Sequential(
-                    *(
-                        GFNetBlock(
-                            dims[i],
-                            grid,
-                            next(rates),
-                            self.arch['layer_scale'],
-                            filter_resize,
-                        )
-                        for _ in range(depths[i])
-                    )
-                )
-            )
-        self._add_norms(dims, out_norm)
-        self._init_parameters()
+        super().__init__(arch, **kwargs)
 
-    @property
-    def num_levels(self) -> int:
-        return 4
+        def build_block(stage: int, grid: Grid, drop_path: float) -> nn.Module:
+            gamma = self.arch['layer_scale']
+            return GFNetBlock(
+                self.dims[stage], grid, drop_path, gamma, filter_resize
+            )
 
-    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
-        outs = []
-        for i in range(levels[-1] + 1):
+        self._build_stages(build_block)
+
+    def _build_entry(self, stage: int, grid: Grid) -> tuple[nn.Module, Grid]:
+        dim = self.dims[stage]
+        if stage > 0:
+            entry = PatchEmbed(self.dims[stage - 1], dim, 2)
+            return entry, entry.out_grid(grid)
+        entry = PatchEmbed(self.in_channels, dim, 4)
+        grid = entry.out_grid(grid)
+        self.pos_embed = PositionEmbedding(grid, dim)
+        return entry, grid
+
+    def _enter(self, level: int, x: Tensor) -> Tensor:
+        if level > 0:
             # A permuted view: a convolution reads channels-last as it is.
-            x = self.patch_embed[i](x if i == 0 else x.permute(0, 3, 1, 2))
-            if i == 0:
-                x = x + self.pos_embed(x.shape[1:3])
-            for block in self.blocks[i]:
-                x = self._run(block, x)
-            if i in levels:
-                outs.append(x)
-        return outs
-
-    def first_modules(self, levels: int) -> list[nn.Module]:
-        return [
-            *self.patch_embed[: max(1, levels)],
-            self.pos_embed,
-            *self.blocks[:levels],
-            *self._first_norms(levels),
-        ]
-
-    def get_layer_depth(
-        self, param_name: str, prefix: str = ''
-    ) -> tuple[int, int]:
-        """See :meth:`MetaFormer.get_layer_depth`."""
-        depths = self.arch['depths']
-        num_layers = sum(depths) + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        kind, *rest = param_name[len(prefix) :].split('.')
-        if kind == 'pos_embed' or (kind == 'patch_embed' and rest[0] == '0'):
-            return 0, num_layers
-        if kind in ('patch_embed', 'blocks'):
-            stage = int(rest[0])
-            block = int(rest[1]) if kind == 'blocks' else 0
-            return 1 + sum(depths[:stage]) + block, num_layers
-        return num_layers - 1, num_layers
+            return self.patch_embed[level](x.permute(0, 3, 1, 2))
+        x = self.patch_embed[0](x)
+        return x + self.pos_embed(x.shape[1:3])

@@ -1,14 +1,13 @@
 # Copyright (c) mmfft authors. All rights reserved.
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ..errors import ConfigError
 from ..layers import StarReLU, convolve, mlp
 from ..ops.spectrum import Grid
-from .base import FourierBackbone, drop_path_rates
+from .base import FourierBackbone
 
 
 def _norm(dim: int) -> nn.LayerNorm:
@@ -99,85 +98,44 @@ class MetaFormer(FourierBackbone):
     <https://arxiv.org/abs/2210.13452>`_ around any token mixer.
 
     Features are channels-last ``(B, H, W, C)`` from the stem to the output
-    norms. Stages behind the last of ``out_indices`` are not built.
+    norms. Those are for dense prediction: the family's classifiers take the
+    plain last stage instead (``out_norm=False``), see :class:`MlpClassifier`.
 
     Args:
         arch (str | dict): A name in ``arch_zoo`` or a dict with
             ``embed_dims`` and ``depths``, four of each.
-        in_channels (int): Channels of the image. Defaults to 3.
-        img_size (int | tuple[int, int]): Input size ``(H, W)`` that grids of
-            learned filters are stored for; any other input size works, the
-            filters are resized. Defaults to 224.
-        drop_path_rate (float): Stochastic depth of the last block, growing
-            linearly from 0. Defaults to 0.
         act_layer (Callable): Makes the activation of the MLPs and of the
             mixers' expansion. Defaults to StarReLU.
-        out_indices (int | Sequence[int]): Stages to return, of stride 4, 8,
-            16, 32. Defaults to ``(0, 1, 2, 3)``.
-        out_norm (bool): Whether each output passes a LayerNorm of its own,
-            as for dense prediction. The family's classifiers take the plain
-            last stage instead, see :class:`MlpClassifier`. Defaults to True.
-        with_cp (bool): Recompute blocks in the backward pass to save memory.
-            Defaults to False.
+        **kwargs: Arguments of :class:`FourierBackbone`.
 
     Raises:
         ConfigError: If an argument is out of its range.
     """
 
     min_image_size = 3
+    entry_layers = 'downsample_layers'
+    level_layers = 'stages'
 
     def __init__(
         self,
         arch: str | dict,
-        in_channels: int = 3,
-        img_size: int | Grid = 224,
-        drop_path_rate: float = 0.0,
+        *,
         act_layer: Callable[[], nn.Module] = StarReLU,
-        out_indices: int | Sequence[int] = (0, 1, 2, 3),
-        out_norm: bool = True,
-        with_cp: bool = False,
+        **kwargs,
     ):
-        super().__init__(arch, in_channels, img_size, out_indices, with_cp)
-        if min(self.img_size) < self.min_image_size:
-            raise ConfigError(
-                f'img_size must be at least {self.min_image_size} pixels on '
-                f'each side for the stem, got {img_size!r}'
-            )
-        dims, depths = self.arch['embed_dims'], self.arch['depths']
-        self.downsample_layers = nn.ModuleList()
-        self.stages = nn.ModuleList()
-        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
-        grid = self.img_size
-        for i in range(self.out_indices[-1] + 1):
-            layer = (
-                Stem(in_channels, dims[0])
-                if i == 0
-                else Downsampling(dims[i - 1], dims[i])
-            )
-            grid = layer.out_grid(grid)
-            self.downsample_layers.append(layer)
-            self.stages.append(
-                nn.Sequential(
-                    *(
-                        MetaFormerBlock(
-                            dims[i],
-                            self.build_token_mixer(
-                                i, dims[i], grid, act_layer
-                            ),
-                            res_scale=i >= 2,
-                            act_layer=act_layer,
-                            drop_path=next(rates),
-                        )
-                        for _ in range(depths[i])
-                    )
-                )
-            )
-        self._add_norms(dims, out_norm)
-        self._init_parameters()
+        super().__init__(arch, **kwargs)
 
-    @property
-    def num_levels(self) -> int:
-        return 4
+        def build_block(stage: int, grid: Grid, drop_path: float) -> nn.Module:
+            dim = self.dims[stage]
+            return MetaFormerBlock(
+                dim,
+                self.build_token_mixer(stage, dim, grid, act_layer),
+                res_scale=stage >= 2,
+                act_layer=act_layer,
+                drop_path=drop_path,
+            )
+
+        self._build_stages(build_block)
 
     def build_token_mixer(
         self,
@@ -189,47 +147,12 @@ class MetaFormer(FourierBackbone):
         """Mixer of one block of ``stage``, which works on ``grid``."""
         raise NotImplementedError
 
-    def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
-        outs = []
-        for i in range(levels[-1] + 1):
-            x = self.downsample_layers[i](x)
-            for block in self.stages[i]:
-                x = self._run(block, x)
-            if i in levels:
-                outs.append(x)
-        return outs
+    def _build_entry(self, stage: int, grid: Grid) -> tuple[nn.Module, Grid]:
+        dim = self.dims[stage]
+        if stage == 0:
+            return Stem(self.in_channels, dim), Stem.out_grid(grid)
+        entry = Downsampling(self.dims[stage - 1], dim)
+        return entry, entry.out_grid(grid)
 
-    def first_modules(self, levels: int) -> list[nn.Module]:
-        return [
-            *self.downsample_layers[: max(1, levels)],
-            *self.stages[:levels],
-            *self._first_norms(levels),
-        ]
-
-    def get_layer_depth(
-        self, param_name: str, prefix: str = ''
-    ) -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rate decay.
-
-        Args:
-            param_name (str): Full name of the parameter.
-            prefix (str): What stands before the backbone's own names, such
-                as ``'backbone.'``.
-
-        Returns:
-            tuple[int, int]: Its depth, 0 for the stem and ``num_layers - 1``
-            for output norms and what is not of the backbone, and
-            ``num_layers``.
-        """
-        depths = self.arch['depths']
-        num_layers = sum(depths) + 2
-        if not param_name.startswith(prefix):
-            return num_layers - 1, num_layers
-        kind, *rest = param_name[len(prefix) :].split('.')
-        if kind == 'downsample_layers' and rest[0] == '0':
-            return 0, num_layers
-        if kind in ('downsample_layers', 'stages'):
-            stage = int(rest[0])
-            block = int(rest[1]) if kind == 'stages' else 0
-            return 1 + sum(depths[:stage]) + block, num_layers
-        return num_layers - 1, num_layers
+    def _enter(self, level: int, x: Tensor) -> Tensor:
+        return self.downsample_layers[level](x)

@@ -101,7 +101,7 @@ def _describe_metaformer(state_dict: dict) -> tuple[dict, int]:
             backbone.update(
                 num_filters=filters, reweight_ratio=hidden / dims[i]
             )
-        if mixer in ('DynamicFilter', 'GlobalFilter'):
+        if mixer in ('DynamicFilter', 'ExpandedGlobalFilter'):
             rows = len(state_dict[f'stages.{i}.0.token_mixer.complex_weights'])
             backbone['img_size'] = rows * 4 * 2**i
     if 'stages.0.0.mlp.act.scale' not in state_dict:
@@ -114,7 +114,7 @@ def _mixer(state_dict: dict, stage: int) -> str:
     if f'{prefix}reweight.fc1.weight' in state_dict:
         return 'DynamicFilter'
     if f'{prefix}complex_weights' in state_dict:
-        return 'GlobalFilter'
+        return 'ExpandedGlobalFilter'
     return 'AFNO2D' if f'{prefix}w1' in state_dict else 'SepConv'
 
 

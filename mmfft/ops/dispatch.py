@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..errors import require_one_of
 from . import fft, matmul
 from .composed import ComposedFilter, Transform
 from .precision import compute_dtype
@@ -321,8 +322,7 @@ def use_path(path: str) -> Iterator[None]:
         ValueError: If there is no such path.
     """
     global _forced
-    if path not in _FORCEABLE:
-        raise ValueError(f'path must be one of {_FORCEABLE}, got {path!r}')
+    require_one_of('path', path, _FORCEABLE)
     before, _forced = _forced, path
     try:
         yield

@@ -7,6 +7,7 @@ from typing import Sequence  # noqa: UP035, for PyTorch before 2.7
 import torch
 from torch import Tensor
 
+from ..errors import require_one_of
 from .bicubic import interpolate_bicubic
 from .dispatch import is_backward_differentiated, takes_plain_operators
 from .precision import compute_dtype, without_autocast
@@ -70,10 +71,7 @@ def resize_filter(
         ValueError: If a grid is no two positive numbers, ``filter`` does not
             lie on ``old_grid``, or ``mode`` is unknown.
     """
-    if mode not in FILTER_RESIZE_MODES:
-        raise ValueError(
-            f'mode must be one of {FILTER_RESIZE_MODES}, got {mode!r}'
-        )
+    require_one_of('mode', mode, FILTER_RESIZE_MODES)
     require_real('filter', filter)
     for name, grid in (('old_grid', old_grid), ('new_grid', new_grid)):
         _check_grid(name, grid)

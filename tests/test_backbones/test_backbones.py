@@ -10,7 +10,7 @@ from torch import nn
 
 from mmfft import backbones
 from mmfft.errors import ConfigError
-from mmfft.layers import HalfSpectrum, StarReLU
+from mmfft.layers import ExpandedGlobalFilter, HalfSpectrum, StarReLU
 from mmfft.registry import MODELS
 
 
@@ -48,20 +48,24 @@ def test_frozen_stages_out_of_range(name):
 
 
 @every_model
-def test_norm_eval(name):
-    model = build(name, backbones, norm_eval=True, drop_path_rate=0.1).train()
-    norms = [m for m in model.modules() if isinstance(m, nn.LayerNorm)]
-    assert norms
-    assert not any(norm.training for norm in norms)
-    assert all(
-        m.training
-        for m in model.modules()
-        if not list(m.children()) and m not in norms
+def test_norm_eval_is_taken_with_a_warning(name):
+    with pytest.warns(UserWarning, match='norm_eval=True changes nothing in'):
+        model = build(name, backbones, norm_eval=True).train()
+    assert all(module.training for module in model.modules())
+
+
+def test_an_earlier_name_of_a_token_mixer():
+    kwargs = dict(arch=dict(embed_dims=[8] * 4, depths=[1] * 4), img_size=32)
+    torch.manual_seed(0)
+    new = backbones.DFFormer(
+        **kwargs, token_mixers=['ExpandedGlobalFilter', *['SepConv'] * 3]
     )
-    plain = build(name, backbones).train()
-    assert all(
-        m.training for m in plain.modules() if isinstance(m, nn.LayerNorm)
+    torch.manual_seed(0)
+    old = backbones.DFFormer(
+        **kwargs, token_mixers=['GlobalFilter', *['SepConv'] * 3]
     )
+    assert repr(old) == repr(new) and old.token_mixers == new.token_mixers
+    assert isinstance(old.stages[0][0].token_mixer, ExpandedGlobalFilter)
 
 
 def close_to_normal(values, std):

@@ -18,7 +18,7 @@ from mmfft.backbones import (
 )
 from mmfft.ops import FILTER_RESIZE_MODES
 
-MIXERS = ('DynamicFilter', 'GlobalFilter', 'AFNO2D', 'SepConv')
+MIXERS = ('DynamicFilter', 'ExpandedGlobalFilter', 'AFNO2D', 'SepConv')
 # Weights as large as those here overflow float16.
 wide_dtypes = st.sampled_from([torch.float64, torch.float32, torch.bfloat16])
 modes = st.sampled_from(FILTER_RESIZE_MODES)
@@ -43,7 +43,6 @@ def common(draw, least):
         filter_resize=draw(modes),
         out_norm=draw(st.booleans()),
         with_cp=draw(st.booleans()),
-        norm_eval=draw(st.booleans()),
         drop_path_rate=draw(st.sampled_from([0.0, 0.3])),
     )
 
