@@ -1,9 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Parameters and FLOPs of a model, including its Fourier transforms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from math import log2, prod
 from typing import Any, NamedTuple
 
 import torch
@@ -14,62 +13,19 @@ from torch import nn
 
 from ..engine import build_model
 from ..errors import ConfigError
-from ..ops import half_spectrum_shape
+from ..ops.flops import FORMULAS
 
 
-def transform_flops(shape: tuple[int, ...]) -> float:
-    r"""Count a real two-dimensional FFT of each channel of each image.
-
-    It takes :math:`\frac{5}{2} n \log_2 n` operations for :math:`n = HW`
-    points, as counted by `FFTW <https://www.fftw.org/speed/>`_.
-
-    Args:
-        shape (tuple[int, ...]): Shape ``(B, H, W, C)`` of the features.
-
-    Returns:
-        float: FLOPs.
-    """
-    batch, rows, columns, channels = shape
-    points = rows * columns
-    return batch * channels * 2.5 * points * log2(points)
+def _shape(value: torch._C.Value) -> tuple[int, ...] | None:
+    is_tensor = isinstance(value.type(), torch._C.TensorType)
+    return tuple(value.type().sizes()) if is_tensor else None
 
 
-def filter_flops(shape: tuple[int, ...], num_filters: int = 0) -> float:
-    """Count a static or dynamic spectral filter: transforms and product.
-
-    Each entry of the half spectrum takes four multiplications; mixing its
-    filter from a basis takes two more for each basis filter.
-
-    Args:
-        shape (tuple[int, ...]): Shape ``(B, H, W, C)`` of the features.
-        num_filters (int): Number of basis filters; 0 for a static filter.
-            Defaults to 0.
-
-    Returns:
-        float: FLOPs.
-    """
-    batch, rows, columns, channels = shape
-    entries = batch * channels * prod(half_spectrum_shape((rows, columns)))
-    return 2 * transform_flops(shape) + (4 + 2 * num_filters) * entries
-
-
-def _shape(value: torch._C.Value) -> tuple[int, ...]:
-    return tuple(value.type().sizes())
-
-
-# Functions that FlopAnalyzer calls with the values of a node of the graph.
-_OPERATORS = {
-    'mmfft::spectral_filter': lambda inputs, outputs: filter_flops(
-        _shape(inputs[0])
-    ),
-    'mmfft::dynamic_spectral_filter': lambda inputs, outputs: filter_flops(
-        _shape(inputs[0]), _shape(inputs[1])[1]
-    ),
-    'mmfft::rfft2': lambda inputs, outputs: transform_flops(_shape(inputs[0])),
-    'mmfft::irfft2': lambda inputs, outputs: transform_flops(
-        _shape(outputs[0])
-    ),
-}
+def _handle(formula: Callable[..., float]) -> Callable[[list, list], float]:
+    """Function that FlopAnalyzer calls with the values of a node."""
+    return lambda inputs, outputs: formula(
+        *map(_shape, inputs), out_shape=_shape(outputs[0])
+    )
 
 
 class Complexity(NamedTuple):
@@ -93,9 +49,10 @@ def count_flops(model: nn.Module, *inputs: Any, depth: int = 3) -> Complexity:
 
     The analyser counts a multiplication with an addition as one FLOP and
     omits element-wise operations, except for norms. In addition the spectral
-    filters are counted by :func:`filter_flops`, with each operation as one
-    FLOP, and so are AFNO's transforms. Filters are cached once they have been
-    brought to the grid of an input, so their resizing is not counted.
+    filters and AFNO's transforms are counted, by the formulas that PyTorch's
+    counter also has (:mod:`mmfft.ops.flops`), with each operation as one FLOP.
+    Filters are cached once they have been brought to the grid of an input, so
+    their resizing is not counted.
 
     Args:
         model (nn.Module): Model in evaluation mode.
@@ -105,7 +62,8 @@ def count_flops(model: nn.Module, *inputs: Any, depth: int = 3) -> Complexity:
     Returns:
         Complexity: Figures of one call.
     """
-    analyser = FlopAnalyzer(model, inputs).set_op_handle(**_OPERATORS)
+    handles = {f'mmfft::{name}': _handle(f) for name, f in FORMULAS.items()}
+    analyser = FlopAnalyzer(model, inputs).set_op_handle(**handles)
     analyser.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analyser.tracer_warnings('none')
     with torch.no_grad():

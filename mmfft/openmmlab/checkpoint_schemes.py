@@ -18,6 +18,7 @@ from types import ModuleType
 
 import torch
 
+from ..after_import import after_import
 from ..checkpoints import (
     allow,
     convert_published,
@@ -31,7 +32,6 @@ from ..checkpoints import (
 )
 from ..checkpoints.allowed import mmengine_globals
 from ..checkpoints.published import foreign_names
-from .after_import import after_import
 
 
 def register_checkpoint_schemes() -> None:

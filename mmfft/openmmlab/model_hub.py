@@ -6,7 +6,7 @@
 before or after mmpretrain.
 """
 
-from .after_import import after_import
+from ..after_import import after_import
 from .config_names import mim_folder
 
 _HUB = 'mmpretrain.apis.model'

@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Pure functions on tensors: the spectral filter and its resizing."""
 
+from . import flops
 from .convolution import conv2d_to_channels_last
 from .dispatch import PATHS, chosen_path, is_linear_convolved, use_path
 from .resize import FILTER_RESIZE_MODES, resize_filter

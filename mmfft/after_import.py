@@ -11,7 +11,7 @@ from types import ModuleType
 def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
     """Call a function with a module as soon as the module is imported.
 
-    The module is not imported for this: OpenMMLab's take seconds to import.
+    The module is not imported for this: some take seconds to import.
 
     Args:
         name (str): Full name of the module; it need not be installed.
