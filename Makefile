@@ -90,9 +90,10 @@ test-core: install ## Test the core from a wheel, with only torch and timm
 test-app: install ## Test the page of `make app` in a headless Chromium
 	$(RUN) -m pytest tests/test_demo/browser_app.py
 
-lint: install ## Check style, likely bugs and what imports what
+lint: install ## Check style, types, likely bugs and what imports what
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
 	"$(VENV)/bin/lint-imports" --no-logo --no-cache
 	$(RUN) scripts/floors.py --check
 
@@ -117,7 +118,7 @@ lock: install ## Update requirements/lock to the newest versions
 	done
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay
-	rm -rf build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . \( -path ./.git -o -path "./.venv*" -o -path ./data \) -prune -o \
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -124,6 +124,7 @@ setup(
     # With a package_dir, or without `include`, an editable install would put
     # the checkout itself on sys.path, and `configs` and `tools` with it.
     packages=find_packages(include=['mmfft', 'mmfft.*']),
+    package_data={'mmfft': ['py.typed']},
     install_requires=read_requirements('requirements/core.txt'),
     extras_require=extras,
     cmdclass={'build_py': BuildWithMim},

@@ -69,4 +69,4 @@ def require_size(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
             f'{name} must be a positive int or (height, width) '
             f'of positive ints, got {value!r}'
         )
-    return tuple(size)
+    return size[0], size[1]

@@ -13,8 +13,9 @@ names of an mmpretrain ``ImageClassifier`` of ours, so that a checkpoint
 trained there loads here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.layers import SelectAdaptivePool2d
@@ -133,11 +134,13 @@ class FourierClassifier(nn.Module):
         self.num_classes = num_classes
         self.num_features = self.feature_info[-1]['num_chs']
         self.global_pool = _pool(global_pool)
-        self.head = (MlpClassifier if mlp else LinearClassifier)(
-            num_classes, self.num_features, dropout=drop_rate
-        )
-        self.head_hidden_size = (
-            self.head.fc1.out_features if mlp else self.num_features
+        self.head: MlpClassifier | LinearClassifier = (
+            MlpClassifier if mlp else LinearClassifier
+        )(num_classes, self.num_features, dropout=drop_rate)
+        self.head_hidden_size: int = (
+            self.head.fc1.out_features
+            if isinstance(self.head, MlpClassifier)
+            else self.num_features
         )
         self._classifier = 'fc2' if mlp else 'fc'
         self._init_parameters(self.head)
@@ -241,7 +244,7 @@ class FourierClassifier(nn.Module):
     def forward_intermediates(
         self,
         x: Tensor,
-        indices: int | Sequence[int] | None = None,
+        indices: int | list[int] | None = None,
         norm: bool = False,
         stop_early: bool = False,
         output_fmt: str = 'NCHW',
@@ -251,7 +254,7 @@ class FourierClassifier(nn.Module):
 
         Args:
             x (Tensor): Shape ``(B, in_chans, H, W)``.
-            indices (int | Sequence[int], optional): The last n levels, or
+            indices (int | list[int], optional): The last n levels, or
                 these. Defaults to all.
             norm (bool): Whether the final norm is applied to what it fits,
                 the last level or every block of GFNet. Defaults to False.
@@ -295,14 +298,14 @@ class FourierClassifier(nn.Module):
 
     def prune_intermediate_layers(
         self,
-        indices: int | Sequence[int] = 1,
+        indices: int | list[int] = 1,
         prune_norm: bool = False,
         prune_head: bool = True,
     ) -> list[int]:
         """Drop what some levels do not need.
 
         Args:
-            indices (int | Sequence[int]): The last n levels, or these.
+            indices (int | list[int]): The last n levels, or these.
                 Defaults to 1.
             prune_norm (bool): Whether to drop the final norm, which goes in
                 any case where it fits no remaining level. Defaults to False.
@@ -375,14 +378,14 @@ def checkpoint_filter_fn(state_dict: dict, model: nn.Module) -> dict:
 
 # What follows registers the models.
 
-_S18_ABLATIONS = {
+_S18_ABLATIONS: dict[str, dict] = {
     'k2': dict(num_filters=2),
     'd8': dict(reweight_ratio=0.125),
     'gelu': dict(act_layer=nn.GELU),
     'relu': dict(act_layer=nn.ReLU),
     'afno': dict(token_mixers=('AFNO2D',) * 4),
 }
-_VARIANTS = {
+_VARIANTS: dict[str, tuple[type[FourierBackbone], str, dict]] = {
     **{f'dfformer_{arch}': (DFFormer, arch, {}) for arch in DFFormer.arch_zoo},
     **{
         f'cdfformer_{arch}': (CDFFormer, arch, {})
@@ -403,7 +406,7 @@ _VARIANTS = {
 
 def _default_cfgs(name: str, backbone: type[FourierBackbone]) -> dict:
     """What timm wants to know about a variant, as published."""
-    cfg = dict(
+    cfg: dict[str, Any] = dict(
         mean=IMAGENET_DEFAULT_MEAN,
         std=IMAGENET_DEFAULT_STD,
         interpolation='bicubic',

@@ -249,6 +249,8 @@ def test_wheel(checkout, tmp_path):
             source = checkout / name[len(prefix) :]
             assert wheel.read(name) == source.read_bytes()
 
+        # Type checkers read the annotations of a package that has it.
+        assert 'mmfft/py.typed' in wheel.namelist()
         python = {n for n in wheel.namelist() if n.endswith('.py')}
         sources = {
             p.relative_to(checkout).as_posix()

@@ -48,14 +48,14 @@ def _history_buffer_method(owner: type, name: str):
 _FACTORIES = (bool, int, float, str, list, tuple, dict, set, OrderedDict)
 
 
-def _defaultdict(factory: Callable | None = None, *items) -> defaultdict:
+def _defaultdict(factory: Callable | None = None, *items) -> dict:
     """A ``defaultdict`` that calls nothing but a type of plain data."""
     if not (factory is None or any(factory is one for one in _FACTORIES)):
         raise pickle.UnpicklingError(
             f'collections.defaultdict({factory!r}) could call anything'
         )
     if not items and getattr(_reader, 'fills_later', False):
-        stand_in = OrderedDict()
+        stand_in: Any = OrderedDict()
         stand_in.default_factory = factory
         return stand_in
     return defaultdict(factory, *items)
@@ -131,7 +131,9 @@ def _numpy_functions() -> dict[str, Callable]:
     functions is, ``numpy.core`` or ``numpy._core``, changed with NumPy 2. A
     pickle of either may be read with either.
     """
-    functions = [one.__reduce__()[0] for one in (np.empty(0), np.float64(0))]
+    functions: list[Any] = [
+        one.__reduce__()[0] for one in (np.empty(0), np.float64(0))
+    ]
     return {
         f'numpy.{core}.multiarray.{function.__name__}': function
         for function in functions
@@ -160,7 +162,7 @@ def _path(one: Callable) -> str:
 _HISTORY = _path(HistoryBuffer)
 # Logs of training in mmengine's checkpoints, and the arguments that the
 # published training scripts keep.
-_MMENGINE = (
+_MMENGINE: tuple[Callable, ...] = (
     HistoryBuffer,
     _named(_history_buffer_method, 'builtins.getattr'),
     argparse.Namespace,
@@ -176,7 +178,7 @@ _MMENGINE = (
         if isinstance(cls, type) and issubclass(cls, np.dtype)
     ),
 )
-_PLAIN = (
+_PLAIN: tuple[Callable, ...] = (
     *_FACTORIES,
     bytes,
     bytearray,
@@ -194,7 +196,9 @@ _PLAIN = (
     *(Decimal, Fraction, UUID),
     *(np.recarray, np.record),
 )
-_allowed = {_path(one): one for one in (*_MMENGINE, *_PLAIN)}
+_allowed: dict[str, Callable] = {
+    _path(one): one for one in (*_MMENGINE, *_PLAIN)
+}
 
 
 def allow(*objects: type) -> None:

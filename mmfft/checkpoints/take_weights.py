@@ -27,6 +27,8 @@ from .reading import MAGIC
 class Inert:
     """Stands for an object of any class; keeps what a pickle gives it."""
 
+    _inert_items: dict
+
     def __new__(cls, *args, **kwargs):
         self = super().__new__(cls)
         self._inert_items = {}

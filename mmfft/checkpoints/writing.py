@@ -42,7 +42,7 @@ def make_readable(value: dict, where: str = '') -> tuple[dict, dict[str, str]]:
         nothing had to be changed; and by name the class of each entry that
         was left out, since reading it would take running code.
     """
-    left_out = {}
+    left_out: dict[str, str] = {}
     return _readable(value, where, left_out), left_out
 
 
@@ -62,16 +62,16 @@ def _readable(value: Any, where: str, left_out: dict[str, str]) -> Any:
             return _Call(defaultdict, factory, entries)
         return _like(value, entries)
     if type(value) in (list, tuple, deque):
-        entries = [
+        items = [
             _readable(one, f'{where}[{i}]', left_out)
             for i, one in enumerate(value)
         ]
         # The places of the others would say something else.
-        if any(one is _LEFT_OUT for one in entries):
+        if any(one is _LEFT_OUT for one in items):
             return _LEFT_OUT
         if isinstance(value, deque):
-            return _Call(deque, entries, value.maxlen)
-        return _like(value, entries)
+            return _Call(deque, items, value.maxlen)
+        return _like(value, items)
     if type(value) in _SIMPLE or _is_read(value):
         return value
     left_out[where] = f'{type(value).__module__}.{type(value).__qualname__}'
@@ -81,7 +81,7 @@ def _readable(value: Any, where: str, left_out: dict[str, str]) -> Any:
 def _like(value, entries: dict | list):
     """A container with these entries; itself, if they are its own."""
     old = value.values() if isinstance(value, dict) else value
-    new = entries.values() if isinstance(value, dict) else entries
+    new = entries.values() if isinstance(entries, dict) else entries
     if len(old) == len(new) and all(a is b for a, b in zip(old, new)):
         return value
     made = type(value)(entries)

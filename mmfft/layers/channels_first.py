@@ -1,24 +1,24 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Mixers for networks whose maps are ``(B, C, H, W)``."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
 from ..ops.dispatch import is_transformed
 from ..ops.spectrum import Grid
-from .activations import StarReLU
 from .dynamic_filter import DynamicFilter
 from .global_filter import GlobalFilter
 
 
-class _ChannelsFirst:
+class _ChannelsFirst(nn.Module):
     """Before a mixer's class among the bases: takes and gives NCHW.
 
     The memory format stays: channels-last maps are read as they lie, and so
     is what comes out.
     """
+
+    def __init__(self, dim: int, grid: int | Grid = 14, *args, **kwargs):
+        super().__init__(dim, grid, *args, **kwargs)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, C, H, W)``."""
@@ -59,11 +59,6 @@ class GlobalFilter2d(_ChannelsFirst, GlobalFilter):
         ConfigError: If an argument is out of its range.
     """
 
-    def __init__(
-        self, dim: int, grid: int | Grid = 14, filter_resize: str = 'bicubic'
-    ):
-        super().__init__(dim, grid, filter_resize)
-
 
 class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
     """:class:`DynamicFilter`, the mixer of DFFormer, for ``(B, C, H, W)``.
@@ -85,23 +80,3 @@ class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
     Raises:
         ConfigError: If an argument is out of its range.
     """
-
-    def __init__(
-        self,
-        dim: int,
-        grid: int | Grid = 14,
-        expansion_ratio: float = 2,
-        num_filters: int = 4,
-        reweight_ratio: float = 0.25,
-        act_layer: Callable[[], nn.Module] = StarReLU,
-        filter_resize: str = 'bicubic',
-    ):
-        super().__init__(
-            dim,
-            grid,
-            expansion_ratio,
-            num_filters,
-            reweight_ratio,
-            act_layer,
-            filter_resize,
-        )

@@ -11,8 +11,8 @@ def conv2d(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    stride: tuple[int, int] = (1, 1),
-    padding: tuple[int, int] = (0, 0),
+    stride: tuple[int, ...] = (1, 1),
+    padding: tuple[int, ...] = (0, 0),
     groups: int = 1,
 ) -> Tensor:
     """``F.conv2d`` with the channels last, however the graph is run.
@@ -50,6 +50,7 @@ def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
     """
     if not is_convolution_hidden():
         return conv(x).permute(0, 2, 3, 1)
+    assert not isinstance(conv.padding, str)
     return conv2d(
         x, conv.weight, conv.bias, conv.stride, conv.padding, conv.groups
     )

@@ -27,7 +27,7 @@ class GridParameter(nn.Module):
 
     def __init__(self, grid: Grid, weight: Tensor):
         super().__init__()
-        self.size = tuple(grid)
+        self.size: Grid = (grid[0], grid[1])
         # The grid travels with the weights, whose shape does not tell it:
         # eight columns of a half spectrum may mean a width of 14 or of 15.
         self.register_buffer('grid', torch.tensor(self.size))
@@ -116,7 +116,8 @@ class GridParameter(nn.Module):
         grid = state_dict.get(f'{prefix}grid')
         if grid is None:
             return self.guess_grid(weight)
-        return tuple(int(n) for n in grid)
+        rows, columns = map(int, grid)
+        return rows, columns
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         weight_key = f'{prefix}weight'

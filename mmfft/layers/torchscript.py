@@ -24,16 +24,17 @@ def refuse_script(module: nn.Module) -> NoReturn:
     )
 
 
-def fix_traced_size(name: str, size: int | Tensor) -> int | Tensor:
+def fix_traced_size(name: str, size: int) -> int:
     """Make the graph of ``torch.jit.trace`` refuse every other size.
 
     Args:
         name (str): What the size is, for the error that the graph raises.
-        size (int | Tensor): A tensor while ``torch.jit.trace`` runs. The
-            exporters that trace in the same way take it as it is.
+        size (int): The size, in the guise of a tensor while
+            ``torch.jit.trace`` runs, or an exporter that traces in the same
+            way but takes any size.
 
     Returns:
-        int | Tensor: A number, but for such an exporter.
+        int: A number, but for such an exporter.
     """
     if not isinstance(size, Tensor) or takes_plain_operators():
         return size

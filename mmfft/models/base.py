@@ -16,6 +16,8 @@ from ..ops.spectrum import Grid
 
 _LOGGER = logging.getLogger('mmfft')
 
+LayerTypes = tuple[type[nn.Conv2d] | type[nn.Linear], ...]
+
 
 class FourierBackbone(nn.Module):
     """What the Fourier backbones share: arguments, levels, loading.
@@ -51,11 +53,7 @@ class FourierBackbone(nn.Module):
     # What the stem needs for one token.
     min_image_size = 1
     # Layers that start from a truncated normal; others keep PyTorch's own.
-    truncated_normal_layers: tuple[type[nn.Module], ...] = (
-        nn.Conv2d,
-        nn.Linear,
-    )
-
+    truncated_normal_layers: LayerTypes = (nn.Conv2d, nn.Linear)
     # Names of the layers that lead into each level, and of the levels.
     entry_layers = 'patch_embed'
     level_layers = 'blocks'
@@ -313,7 +311,7 @@ class FourierBackbone(nn.Module):
         self, loaded: list[str], own: dict, incoming: dict
     ) -> str:
         """Refuse shapes that do not fit; say what is resized."""
-        changes = Counter()
+        changes: Counter[tuple[str, Grid, Grid]] = Counter()
         on_grids = {
             f'{name}.weight': module
             for name, module in self.named_modules()
@@ -336,6 +334,7 @@ class FourierBackbone(nn.Module):
             if module is None:
                 continue
             old = module.incoming_grid(incoming, name.removesuffix('weight'))
+            assert old is not None  # its weight is among those loaded
             if old != module.size:
                 changes[type(module).__name__, old, module.size] += 1
         return ', '.join(
@@ -363,14 +362,13 @@ def _check_image(x: Tensor, channels: int, least: int) -> None:
         )
 
 
-def init_truncated_normal(
-    module: nn.Module, layers: tuple[type[nn.Module], ...]
-) -> None:
+def init_truncated_normal(module: nn.Module, layers: LayerTypes) -> None:
     """Published initialization: deviation 0.02, biases 0.
 
     Args:
-        module (nn.Module): Whose layers, itself included, get new values.
-        layers (tuple[type]): Which of them.
+        module (nn.Module): Module whose layers, itself included, get new
+            values.
+        layers (tuple[type]): Classes of the layers that do.
     """
     for layer in module.modules():
         if isinstance(layer, layers):

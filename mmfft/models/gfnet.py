@@ -30,7 +30,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, dim, patch, stride=patch)
 
     def out_grid(self, grid: Grid) -> Grid:
-        return tuple(-(-n // self.patch) for n in grid)
+        return -(-grid[0] // self.patch), -(-grid[1] // self.patch)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, H', W', dim)``."""
@@ -208,6 +208,8 @@ class GFNetPyramid(FourierBackbone):
         ConfigError: If an argument is out of its range.
     """
 
+    patch_embed: nn.ModuleList
+    blocks: nn.ModuleList
     # As published: convolutions keep PyTorch's own initialization.
     truncated_normal_layers = (nn.Linear,)
     arch_zoo = {

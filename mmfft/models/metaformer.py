@@ -24,7 +24,7 @@ class Stem(nn.Module):
 
     @staticmethod
     def out_grid(grid: Grid) -> Grid:
-        return tuple((n - 3) // 4 + 1 for n in grid)
+        return (grid[0] - 3) // 4 + 1, (grid[1] - 3) // 4 + 1
 
     def forward(self, x: Tensor) -> Tensor:
         return self.post_norm(convolve(self.conv, x))
@@ -40,7 +40,7 @@ class Downsampling(nn.Module):
 
     @staticmethod
     def out_grid(grid: Grid) -> Grid:
-        return tuple((n + 1) // 2 for n in grid)
+        return (grid[0] + 1) // 2, (grid[1] + 1) // 2
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pre_norm(x).permute(0, 3, 1, 2)
@@ -115,6 +115,8 @@ class MetaFormer(FourierBackbone):
     min_image_size = 3
     entry_layers = 'downsample_layers'
     level_layers = 'stages'
+    downsample_layers: nn.ModuleList
+    stages: nn.ModuleList
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 # Whether torch.compile(fullgraph=True) takes sizes of which nothing is known.
-HAS_FREE_SIZES = torch.__version__ >= (2, 10)
+HAS_FREE_SIZES = torch.__version__ >= '2.10'
 
 
 @torch.library.custom_op('mmfft::convolution', mutates_args=())
@@ -56,14 +56,15 @@ def _conv2d_backward(
         needs,
     )
     outs = _empty_grads(grad, x, weight, needs)
-    return tuple(
-        value
-        if needed and value.stride() == out.stride()
-        else out.copy_(value)
-        if needed
-        else out
-        for out, value, needed in zip(outs, grads, needs)
-    )
+    of_x, of_weight, of_bias = map(_laid_out, outs, grads, needs)
+    return of_x, of_weight, of_bias
+
+
+def _laid_out(out: Tensor, value: Tensor, needed: bool) -> Tensor:
+    """``value``, with the strides of ``out``; ``out`` where not needed."""
+    if not needed or value.stride() == out.stride():
+        return value if needed else out
+    return out.copy_(value)
 
 
 def _empty_grads(

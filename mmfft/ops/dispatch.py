@@ -73,7 +73,7 @@ def _is_in_torch_func() -> bool:
 
 # What torch.compiler.assume_constant_result does, without importing the
 # compiler: the answer is that of the moment of tracing, which it guards.
-_is_in_torch_func._dynamo_marked_constant = True
+_is_in_torch_func._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 class Filter(Protocol):

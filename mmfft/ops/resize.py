@@ -160,14 +160,20 @@ def _resize_operator(
     new_grid: Sequence[int],
     mode: str,
 ) -> Tensor:
-    return _resize(filter, old_grid, new_grid, mode).contiguous()
+    grids = _pair(old_grid), _pair(new_grid)
+    return _resize(filter, *grids, mode).contiguous()
 
 
 @torch.library.custom_op('mmfft::resize_filter_backward', mutates_args=())
 def _resize_backward(
     grad: Tensor, old_grid: Sequence[int], new_grid: Sequence[int], mode: str
 ) -> Tensor:
-    return _resize_adjoint(grad, old_grid, new_grid, mode).contiguous()
+    grids = _pair(old_grid), _pair(new_grid)
+    return _resize_adjoint(grad, *grids, mode).contiguous()
+
+
+def _pair(grid: Sequence[int]) -> Grid:
+    return grid[0], grid[1]
 
 
 def _backward(ctx, grad):

@@ -147,7 +147,8 @@ def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
     _check_map(x)
     x = x.to(compute_dtype(x))
     with without_autocast(x):
-        return to_spectrum(x).unbind(2)
+        real, imag = to_spectrum(x).unbind(2)
+    return real, imag
 
 
 def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:

@@ -1,12 +1,14 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The half spectrum of a real map and what makes it one."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 Grid = tuple[int, int]
 # Before, a size that a compiler reasons about has to be known.
-_KNOWS_GUARDS = torch.__version__ >= (2, 7)
+_KNOWS_GUARDS = torch.__version__ >= '2.7'
 
 
 def guard_or_false(condition: bool | torch.SymBool) -> bool:
@@ -28,9 +30,9 @@ def half_spectrum_shape(grid: Grid) -> tuple[int, int]:
     return grid[0], grid[1] // 2 + 1
 
 
-def is_static(grid: Grid) -> bool:
-    """Whether a grid is known, not a symbol of an exported graph."""
-    return all(isinstance(n, int) for n in grid)
+def is_static(sizes: Sequence[int]) -> bool:
+    """Whether sizes are known, none a symbol of an exported graph."""
+    return all(isinstance(n, int) for n in sizes)
 
 
 def same_grid(a: Grid, b: Grid) -> bool:
