@@ -276,7 +276,7 @@ def test_killed_for_real(tmp_path):
     result = subprocess.run(
         [
             sys.executable,
-            ROOT / 'benchmarks' / 'kill_campaign.py',
+            ROOT / 'tests' / 'soak' / 'kills.py',
             *('--toolbox', 'cls', '--epochs', '2', '--out', tmp_path),
             *('--kills', '3', '--rank-kills', '0'),
         ],

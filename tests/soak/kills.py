@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Kill trainings at random moments, resume them, compare with unbroken ones.
 
-    python benchmarks/kill_campaign.py --kills 30 --rank-kills 5
+    python tests/soak/kills.py --kills 30 --rank-kills 5
 
 Each toolbox trains its demo on a small DigitScenes, by the command lines. One
 run is left alone. Others are killed (SIGKILL), half of the times while a
@@ -38,7 +38,7 @@ from rich.table import Table
 from mmfft.checkpoints import read_file
 from mmfft.datasets import DigitScenesConfig, make_digit_scenes
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 INTERVAL = 2
 
 COMMON = """
@@ -408,7 +408,7 @@ def main():
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/kill_campaign')
+        '--out', type=Path, default=Path('work_dirs/kills')
     )
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'

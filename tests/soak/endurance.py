@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Train for long on images of many sizes: does memory or speed drift?
 
-    python benchmarks/endurance.py --steps 2000
+    python tests/soak/endurance.py --steps 2000
 
 The demo's classifier trains on DigitScenes by a Runner, as tools/train.py
 does, each batch scaled to another height and width; every 250 steps it is
@@ -34,7 +34,7 @@ from mmfft.layers.grid_parameter import GridParameter
 from mmfft.ops import matmul
 from mmfft.registry import HOOKS, MODELS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
 SIZES = range(32, 129, 8)
 
