@@ -407,9 +407,7 @@ def main():
         '--minutes', type=float, default=20, help='of killing, a campaign'
     )
     parser.add_argument('--seed', type=int, default=0)
-    parser.add_argument(
-        '--out', type=Path, default=Path('work_dirs/kills')
-    )
+    parser.add_argument('--out', type=Path, default=Path('work_dirs/kills'))
     args = parser.parse_args()
     os.environ['OMP_NUM_THREADS'] = '1'
     multiprocessing.set_start_method('forkserver')
