@@ -62,7 +62,7 @@ def contributions(
 def area_ratios(
     contribution: Tensor, shares: Sequence[float] = SHARES
 ) -> dict[float, float]:
-    """Measure the part of the image that has a share of all contributions.
+    """Measure the part of the image with a share of all contributions.
 
     It is the smallest rectangle of the image's shape around the centre: a
     small ratio for half of the contributions means that the field is narrow.
@@ -97,7 +97,7 @@ def area_ratios(
 def plot_fields(
     fields: dict[str, dict[int, Tensor]], path: str | Path
 ) -> None:
-    """Draw one row per model and one column per stride, in log colours.
+    """Draw a row per model and a column per stride, in logarithmic colours.
 
     Args:
         fields (dict[str, dict[int, Tensor]]): Contributions by model, named

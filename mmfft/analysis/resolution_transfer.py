@@ -152,7 +152,7 @@ def transfer_config(
 
 
 def accuracy(cfg: Config) -> float:
-    """Test a config of :func:`transfer_config`; top-1 accuracy in percent."""
+    """Top-1 accuracy in percent of a config from :func:`transfer_config`."""
     return float(build_runner(cfg).test()[_METRIC])
 
 

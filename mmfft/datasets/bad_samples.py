@@ -57,9 +57,8 @@ class WatchedPipeline:
     """A data set's pipeline that returns None for a sample on which it fails.
 
     Samples that raise an error are bad, and so are label images of another
-    size than their image: the transforms would go on with labels beside the
-    pixels to which they belong, or making the batch would fail, which is
-    after all data sets.
+    size than their image: the transforms would go on with misplaced labels,
+    or the batch could not be made, too late to draw another sample.
 
     Args:
         pipeline (Compose): Pipeline of a data set, or one of this class.

@@ -55,7 +55,7 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def replace_unexportable(self) -> None:
-        """Replace modules that exporters do not support by equal ones."""
+        """Replace modules that exporters do not support with equivalents."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs, in float32 whatever the weights are.

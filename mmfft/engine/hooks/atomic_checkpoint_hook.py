@@ -206,7 +206,7 @@ class AtomicCheckpointHook(CheckpointHook):
         self.file_backend = _RemoveLater(self.file_backend, self._waiting)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Leave out what could not be read; add the files to be removed."""
+        """Leave out what could not be read again; list files to be removed."""
         readable, left_out = make_readable(dict(checkpoint), 'checkpoint')
         for name, cls in left_out.items():
             if name not in self._warned:

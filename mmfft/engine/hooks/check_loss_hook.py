@@ -11,7 +11,7 @@ from ...registry import HOOKS
 
 
 class InvalidLossError(ConfigError):
-    """A loss is NaN or infinite; the message says where and what to do."""
+    """A loss is not finite; the message names the images and a checkpoint."""
 
 
 @HOOKS.register_module()

@@ -25,7 +25,9 @@ def test_something_that_fits_is_let_through(checkpoint):
 
 def test_nothing_that_fits_is_an_error():
     runner = SimpleNamespace(model=torch.nn.Linear(1, 1))
-    with pytest.raises(ConfigError, match=r"has \['conv'\], the model \['w"):
+    with pytest.raises(
+        ConfigError, match=r"has \['conv'\], the model has \['w"
+    ):
         CheckLoadHook().after_load_checkpoint(
             runner, {'state_dict': {'conv': WEIGHT}}
         )
