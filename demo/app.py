@@ -13,22 +13,17 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from mmfft.demo import CONFIGS
 from mmfft.demo.predictor import Predictor
 from mmfft.engine import command_line, load_config
 from mmfft.errors import ConfigError
 
 # The checkout, or `mmfft/.mim` of an installed package.
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = dict(
-    cls=('classify a digit', 'cdfformer-nano_1xb64-8e_digit-crops'),
-    det=(
-        'detect digits (Mask R-CNN)',
-        'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes',
-    ),
-    seg=(
-        'segment digits (Semantic FPN)',
-        'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256',
-    ),
+TITLES = dict(
+    cls='classify a digit',
+    det='detect digits (Mask R-CNN)',
+    seg='segment digits (Semantic FPN)',
 )
 # Too large an image would stop a small machine.
 LARGEST_SIDE = 1024
@@ -37,15 +32,15 @@ LARGEST_SIDE = 1024
 def trained_models(work_dir: Path) -> dict[str, tuple[str, str]]:
     """Find config and checkpoint of what the demo trained, by title."""
     models = {}
-    for part, (title, config) in PARTS.items():
+    for part, config in CONFIGS.items():
         last = work_dir / part / 'last_checkpoint'
         if not last.is_file():
             continue
         # Only its name, since it may have been trained elsewhere.
         checkpoint = work_dir / part / Path(last.read_text().strip()).name
         if checkpoint.is_file():
-            path = ROOT / 'configs' / 'demo' / f'{config}.py'
-            models[title] = (str(path), str(checkpoint))
+            path = ROOT / 'configs' / 'demo' / config
+            models[TITLES[part]] = (str(path), str(checkpoint))
     return models
 
 

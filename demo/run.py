@@ -16,6 +16,7 @@ from mmengine.config import Config
 from mmengine.fileio import load
 
 from mmfft.datasets.digit_scenes import CLASSES
+from mmfft.demo import CONFIGS
 from mmfft.demo.report import (
     add_result,
     chance_levels,
@@ -28,11 +29,6 @@ from mmfft.demo.report import (
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path('data/digit_scenes')
 WORK_DIR = Path('work_dirs/demo')
-CONFIGS = dict(
-    cls='cdfformer-nano_1xb64-8e_digit-crops.py',
-    det='mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
-    seg='cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
-)
 
 
 def from_here(path):

@@ -11,7 +11,7 @@ from mmengine.config import Config
 
 from ..datasets.paths import check_data, leaf_datasets
 from ..engine import apply_test_options, build_runner
-from ..errors import ConfigError
+from ..errors import ConfigError, require_one_of, require_whole_number
 from ..ops.resize import FILTER_RESIZE_MODES
 from .records import Records, around, markdown_table, mean_and_spread
 
@@ -116,14 +116,9 @@ def transfer_config(
         ConfigError: If the config is of another kind or an argument is out of
             range.
     """
-    if mode not in FILTER_RESIZE_MODES:
-        raise ConfigError(
-            f'modes: {mode!r} is not one of {list(FILTER_RESIZE_MODES)}'
-        )
-    if view not in VIEWS:
-        raise ConfigError(f'view={view!r} is not one of {list(VIEWS)}')
-    if size < 1:
-        raise ConfigError(f'sizes must be positive, got {size}')
+    require_one_of('modes', mode, FILTER_RESIZE_MODES)
+    require_one_of('view', view, list(VIEWS))
+    require_whole_number('sizes', size, 1)
     if base.get('default_scope') != 'mmpretrain':
         raise ConfigError(
             'the config must be a classifier of mmpretrain, but its '

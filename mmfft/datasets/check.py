@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ..errors import ConfigError
+from ..errors import require_whole_number
 from ..openmmlab.scopes import choose_by_scope
 from .paths import data_paths, leaf_datasets
 
@@ -68,8 +68,7 @@ def check_dataset(cfg: Config, nproc: int = 1) -> tuple[Counter, list]:
             positive.
     """
     choose_by_scope(cfg, LOOK)
-    if nproc < 1:
-        raise ConfigError(f'nproc={nproc} must be positive')
+    require_whole_number('nproc', nproc, 1)
     init_default_scope(cfg.default_scope)
     images, problems = Counter(), []
     for split, dataset in _datasets(cfg).items():

@@ -2,7 +2,7 @@
 from mmpretrain.models.heads import ClsHead
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import require_whole_number
 from ..models import MlpClassifier
 from ..registry import MODELS
 
@@ -40,10 +40,7 @@ class MlpHead(MlpClassifier, ClsHead):
         ),
         **kwargs,
     ):
-        if num_classes < 1:
-            raise ConfigError(
-                f'num_classes must be positive, got {num_classes}'
-            )
+        require_whole_number('num_classes', num_classes, 1)
         super().__init__(
             num_classes,
             in_channels,

@@ -22,7 +22,7 @@ from mmengine.registry import TRANSFORMS, init_default_scope
 from PIL import Image
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, require_whole_number
 from ..layers import (
     AFNO2D,
     DynamicFilter,
@@ -525,8 +525,7 @@ def _channels(layer: LayerFilters, channels: int | Sequence[int]) -> list[int]:
     if count is None:
         return []
     if isinstance(channels, int):
-        if channels < 1:
-            raise ConfigError(f'channels={channels} must be at least 1')
+        require_whole_number('channels', channels, 1)
         return _evenly(count, channels)
     wrong = [c for c in channels if not 0 <= c < count]
     if wrong or not channels:

@@ -181,11 +181,11 @@ def test_mean_and_spread(tmp_path):
 def test_what_cannot_be_tested(config, tmp_path):
     checkpoint = tmp_path / 'a.pth'
     checkpoint.touch()
-    with pytest.raises(ConfigError, match="'linear' is not one of"):
+    with pytest.raises(ConfigError, match="modes must be one of .*'linear'"):
         transfer_config(config, str(checkpoint), 64, 'linear')
-    with pytest.raises(ConfigError, match='positive, got 0'):
+    with pytest.raises(ConfigError, match='sizes .* from 1 up, got 0'):
         transfer_config(config, str(checkpoint), 0, 'kernel')
-    with pytest.raises(ConfigError, match="view='stretch'"):
+    with pytest.raises(ConfigError, match="view must be one of .*'stretch'"):
         transfer_config(config, str(checkpoint), 64, 'kernel', 'stretch')
     with pytest.raises(ConfigError, match='b.pth'):
         transfer_config(config, str(tmp_path / 'b.pth'), 64, 'kernel')

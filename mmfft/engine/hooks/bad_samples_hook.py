@@ -4,7 +4,7 @@ from pathlib import Path
 from mmengine.hooks import Hook
 
 from ...datasets.bad_samples import BadSampleList, watch
-from ...errors import ConfigError
+from ...errors import require_whole_number
 from ...registry import HOOKS
 
 
@@ -27,10 +27,7 @@ class BadSamplesHook(Hook):
     """
 
     def __init__(self, max_bad: int = 100):
-        if not isinstance(max_bad, int) or max_bad < 0:
-            raise ConfigError(
-                f'max_bad must be a whole number, 0 or more, got {max_bad!r}'
-            )
+        require_whole_number('max_bad', max_bad, 0)
         self.max_bad = max_bad
         self._bad_samples: BadSampleList | None = None
         self._said = 0

@@ -5,7 +5,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from ...errors import ConfigError
+from ...errors import require_whole_number
 from ...registry import HOOKS
 
 
@@ -44,8 +44,7 @@ class FilterVisHook(Hook):
         channels: int | Sequence[int] = 6,
         image: str | None = None,
     ):
-        if interval < 1:
-            raise ConfigError(f'interval={interval} must be at least 1')
+        require_whole_number('interval', interval, 1)
         self.interval = interval
         self.by_epoch = by_epoch
         self.layers = layers
