@@ -59,7 +59,7 @@ class LinearClassifier(nn.Module):
     Args:
         num_classes (int): Number of classes; 0 for no linear layer.
         in_channels (int): Channels of the pooled features.
-        dropout (float): Defaults to 0.
+        dropout (float): Dropout before the linear layer. Defaults to 0.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class FourierClassifier(nn.Module):
     Args:
         backbone (type): Class of the backbone. The MetaFormer family has the
             MLP classifier of its publication, GFNets a linear one.
-        arch (str | dict): Its architecture.
+        arch (str | dict): Architecture of the backbone.
         num_classes (int): Number of classes; 0 for the features before the
             last layer. Defaults to 1000.
         in_chans (int): Channels of the image. Defaults to 3.
@@ -149,7 +149,7 @@ class FourierClassifier(nn.Module):
         init_truncated_normal(module, self.backbone.truncated_normal_layers)
 
     def no_weight_decay(self) -> set[str]:
-        # What the published training keeps from decay beside one-dimensional
+        # What the published training does not decay, besides one-dimensional
         # parameters.
         return {'backbone.pos_embed.weight'}
 
@@ -157,7 +157,7 @@ class FourierClassifier(nn.Module):
         """Groups of parameters from the stem to the head, as timm has them.
 
         Args:
-            coarse (bool): A group a stage instead of one a block. Defaults
+            coarse (bool): One group per stage, not per block. Defaults
                 to False.
 
         Returns:
@@ -258,7 +258,7 @@ class FourierClassifier(nn.Module):
                 these. Defaults to all.
             norm (bool): Whether the final norm is applied to what it fits,
                 the last level or every block of GFNet. Defaults to False.
-            stop_early (bool): Whether to compute nothing behind the last of
+            stop_early (bool): Whether to compute nothing after the last of
                 ``indices``. Defaults to False.
             output_fmt (str): Layout of the levels, ``'NCHW'`` or ``'NHWC'``.
                 Defaults to ``'NCHW'``.
@@ -478,7 +478,7 @@ def _create(variant: str, pretrained: bool, **kwargs) -> nn.Module:
         cfg = resolve_pretrained_cfg(variant, *map(kwargs.get, given))
         _check_weights(variant, cfg)
     default = 3 if backbone is GFNet else (0, 1, 2, 3)
-    # A Runner's checkpoint holds its training log beside the weights.
+    # A Runner's checkpoint holds its training log besides the weights.
     register_allowed_globals()
     return build_model_with_cfg(
         FourierClassifier,

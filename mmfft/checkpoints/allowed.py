@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What a file may hold beside tensors: the one allow-list.
+"""What a file may hold besides tensors: the one allow-list.
 
 A class is on it if making one, from any arguments and with any state, runs
 nothing that the file chose. Where a class could, a function stands in its
@@ -27,17 +27,17 @@ import torch
 
 
 class HistoryBuffer:
-    """A training log of mmengine's, for who does not have mmengine.
+    """Stands for mmengine's training log where mmengine is not installed.
 
-    It holds what was saved and can nothing; mmengine's own takes its place
-    by :func:`allow`.
+    It holds what was saved and has no methods. mmengine's own class takes its
+    place by :func:`allow`.
     """
 
     __module__ = 'mmengine.logging.history_buffer'
 
 
 def _history_buffer_method(owner: type, name: str):
-    """What ``getattr`` is called for in mmengine's checkpoints, no more."""
+    """``getattr`` for what mmengine's checkpoints call it for, and no more."""
     if owner is not _allowed[_HISTORY] or name.startswith('_'):
         raise pickle.UnpicklingError(
             f'getattr({owner!r}, {name!r}) is not of a HistoryBuffer'
@@ -66,10 +66,10 @@ _reader = threading.local()
 
 @contextmanager
 def standing_in_for_defaultdicts() -> Iterator[None]:
-    """Make a pickle's defaultdicts ordered ones, within this thread.
+    """Read the defaultdicts of a pickle as ordered dicts, in this thread.
 
-    PyTorch's safe reader fills no others from 2.5 on. :func:`restore` takes
-    them back.
+    PyTorch's safe reader fills no others from 2.5 on. :func:`restore` puts
+    the defaultdicts back.
     """
     _reader.fills_later = True
     try:
@@ -79,15 +79,16 @@ def standing_in_for_defaultdicts() -> Iterator[None]:
 
 
 def restore(value: Any, done: dict[int, Any] | None = None) -> Any:
-    """Put the defaultdicts of a file in the places of what stands for them.
+    """Put the defaultdicts of a file in the place of what stands for them.
 
     Args:
-        value (Any): What was read; its containers are changed in place.
-        done (dict[int, Any], optional): By identity, since one object may
-            stand in several places, within itself too.
+        value (Any): Object that was read; its containers are changed in
+            place.
+        done (dict[int, Any], optional): What was restored, by identity, since
+            an object may stand in several places, also within itself.
 
     Returns:
-        Any: The value, or what it stands for.
+        Any: The value, or the object that it stands for.
     """
     done = {} if done is None else done
     containers = (dict, OrderedDict, list, tuple)
@@ -127,9 +128,8 @@ def _paths() -> dict[str, type]:
 def _numpy_functions() -> dict[str, Callable]:
     """What pickles call to make arrays and scalars of NumPy.
 
-    They are asked of NumPy's own pickling: where the module of these
-    functions is, ``numpy.core`` or ``numpy._core``, changed with NumPy 2. A
-    pickle of either may be read with either.
+    NumPy's own pickling tells them: their module, ``numpy.core`` before NumPy
+    2 and ``numpy._core`` since, may be either in a pickle.
     """
     functions: list[Any] = [
         one.__reduce__()[0] for one in (np.empty(0), np.float64(0))
@@ -144,7 +144,7 @@ def _numpy_functions() -> dict[str, Callable]:
 def _named(function: Callable, path: str) -> Callable:
     """A function that pickles know by another name.
 
-    PyTorch before 2.6 takes no names beside what is allowed.
+    PyTorch before 2.6 cannot be given a name with what is allowed.
     """
 
     def call(*args):
@@ -170,8 +170,7 @@ _MMENGINE: tuple[Callable, ...] = (
     np.ndarray,
     np.dtype,
     *(_named(call, path) for path, call in _numpy_functions().items()),
-    # Of the formats that have a class of their own, which is not all names
-    # in the module.
+    # The formats that have a class of their own; the module has other names.
     *(
         cls
         for cls in vars(np.dtypes).values()
@@ -202,10 +201,11 @@ _allowed: dict[str, Callable] = {
 
 
 def allow(*objects: type) -> None:
-    """Add classes of data; one takes the place of another of its name.
+    """Add classes of data; a class replaces another one of its name.
 
     Args:
-        *objects (type): Making one must not run what a file chose.
+        *objects (type): Classes; making an instance of one must not run
+            anything that a file chose.
     """
     for one in objects:
         stale = _allowed.get(_path(one))
@@ -220,7 +220,7 @@ def allow(*objects: type) -> None:
 
 
 def allowed_globals() -> dict[str, Callable]:
-    """Everything beside tensors that a file may hold.
+    """Everything besides tensors that a file may hold.
 
     Returns:
         dict[str, Callable]: By module and name, as in pickles.
@@ -237,7 +237,8 @@ def register_allowed_globals(objects: Iterable[Callable] = ()) -> None:
     """Let every ``torch.load(weights_only=True)`` take what is allowed.
 
     Args:
-        objects (Iterable[Callable]): These of them. Defaults to all.
+        objects (Iterable[Callable]): Part of the list. Defaults to all of
+            it.
     """
     known = set(torch.serialization.get_safe_globals())
     torch.serialization.add_safe_globals(

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Downloads that are whole or nothing."""
+"""Downloads that are either complete or not there."""
 
 import hashlib
 import os
@@ -20,13 +20,13 @@ from .zoo import file_of, url_of
 def download(url: str, name: str | None = None) -> str:
     """Fetch a file into PyTorch's checkpoint cache, where mmengine's are.
 
-    One process a machine downloads, the others wait; an existing file is
-    taken as it is.
+    One process per machine downloads while the others wait. An existing file
+    is taken as it is.
 
     Args:
-        url (str): Address.
-        name (str, optional): File name in the cache. Defaults to that of the
-            address.
+        url (str): Address of the file.
+        name (str, optional): File name in the cache. Defaults to the last part
+            of the address.
 
     Returns:
         str: Path of the file.
@@ -82,7 +82,7 @@ def published_file(name: str) -> str:
 
 
 def _fetch(url: str, file: Path) -> None:
-    """Download; the file appears under its name when it is whole.
+    """Download; the file appears under its name once it is complete.
 
     ``torch.hub.download_url_to_file`` takes the end of a connection for the
     end of the file.

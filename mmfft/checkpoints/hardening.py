@@ -11,9 +11,10 @@ _hardened = False
 def harden() -> None:
     """Let no ``torch.load`` of this process execute what is in a file.
 
-    Whatever its caller says: PyTorch's own switch is set, for processes that
-    this one starts too, and the switch against it is removed. What
-    :func:`allowed_globals` names may stand beside tensors. mmengine's
+    It holds whatever the caller of ``torch.load`` says: PyTorch's own switch
+    is set, also for processes that this one starts, and the switch against it
+    is removed. A file may hold what :func:`allowed_globals` names besides
+    tensors. mmengine's
     loaders, where it is installed, read by :func:`load_checkpoint_file`. All
     command lines of mmfft call it; importing mmfft does not.
     """

@@ -12,20 +12,16 @@ import torch
 from ..errors import ConfigError
 from .allowed import allowed_globals
 
-_TENSORS = {
-    'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
-}
-
 
 def _load_storage(data: bytes):
     return torch.load(io.BytesIO(data), weights_only=True)
 
 
 class DataUnpickler(pickle.Unpickler):
-    """Reads tensors and what the allow-list has, in any protocol."""
+    """Reads tensors and what is on the allow-list, in any protocol."""
 
     tensors: dict[str, Callable] = {
-        **_TENSORS,
+        'torch._utils._rebuild_tensor_v2': torch._utils._rebuild_tensor_v2,
         'torch.storage._load_from_bytes': _load_storage,
     }
 
@@ -44,19 +40,19 @@ class DataUnpickler(pickle.Unpickler):
         return self.unknown(module, name)
 
     def unknown(self, module: str, name: str) -> Any:
-        """What stands for a name that is not allowed."""
+        """Return what stands for a name that is not allowed, or raise."""
         raise pickle.UnpicklingError(f'{module}.{name} is not data')
 
 
 def load_predictions(path: str) -> list[dict]:
-    """What ``tools/test.py --out predictions.pkl`` wrote.
+    """Read what ``tools/test.py --out predictions.pkl`` wrote.
 
     Args:
-        path (str): The file.
+        path (str): Path of the file.
 
     Returns:
-        list[dict]: A dict an image, of numbers, strings, tensors, arrays and
-        containers of such.
+        list[dict]: One dict per image, of numbers, strings, tensors, arrays
+        and containers of such.
 
     Raises:
         ConfigError: If the file does not exist, holds anything else, which
@@ -67,7 +63,7 @@ def load_predictions(path: str) -> list[dict]:
             return DataUnpickler(file).load()
     except FileNotFoundError as error:
         raise ConfigError(f'{path!r} does not exist') from error
-    # A pickle that is none can raise anything.
+    # A file that is not a pickle can raise anything.
     except Exception as error:
         raise ConfigError(
             f'{path!r} is not a dump of predictions, or is torn, and was not '

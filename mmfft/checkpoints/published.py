@@ -64,13 +64,13 @@ def is_published(names: Iterable[str]) -> bool:
 
 
 def foreign_names(names: Iterable[str]) -> list[str]:
-    """Names that a published state dict would not have beside the others.
+    """Names that a published state dict would not have with the others.
 
     Args:
-        names (Iterable[str]): Of tensors, some of a published model.
+        names (Iterable[str]): Names of tensors, some of a published model.
 
     Returns:
-        list[str]: In their order.
+        list[str]: Those names, in their order.
     """
     names = list(names)
     known = _GFNET_NAMES if 'pos_embed' in names else _METAFORMER_NAMES
@@ -78,7 +78,7 @@ def foreign_names(names: Iterable[str]) -> list[str]:
 
 
 def convert_published(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """State dict of a published classifier to that of our ImageClassifier.
+    """Turn the state dict of a published classifier into one of ours.
 
     Knows `DFFormer, CDFFormer and GFFormer
     <https://github.com/okojoalg/dfformer>`_ and `GFNet and GFNet-H
@@ -95,7 +95,7 @@ def convert_published(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         ``LinearClsHead`` (``head.``).
 
     Raises:
-        ConfigError: If the names are of neither family, or some are not.
+        ConfigError: If all names, or some, belong to neither family.
     """
     if not is_published(state_dict):
         raise ConfigError(

@@ -20,14 +20,15 @@ def read_file(path: str, map_location=None) -> dict:
     """Read a checkpoint file without executing anything in it.
 
     Args:
-        path (str): A local file, of PyTorch's or of safetensors' format.
-        map_location (optional): As of ``torch.load``.
+        path (str): Path of a local file, in the format of PyTorch or of
+            safetensors.
+        map_location (optional): Same as in ``torch.load``.
 
     Returns:
-        dict: What the file holds.
+        dict: Contents of the file.
 
     Raises:
-        ConfigError: If the file is missing, torn, no checkpoint, or holds
+        ConfigError: If the file is missing, torn, not a checkpoint, or holds
             objects that could run code.
     """
     file = Path(path).expanduser()
@@ -59,7 +60,7 @@ def read_file(path: str, map_location=None) -> dict:
 
 
 def unwrap(checkpoint: dict) -> dict:
-    """The state dict in ``state_dict``, ``model`` or the whole itself."""
+    """The state dict in ``state_dict`` or ``model``, or the whole itself."""
     for wrapper in ('state_dict', 'model'):
         if isinstance(checkpoint.get(wrapper), dict):
             return checkpoint[wrapper]
@@ -70,17 +71,17 @@ def load_checkpoint_file(path: str, map_location=None) -> dict:
     """Read a checkpoint file; published ones come out in our names.
 
     Args:
-        path (str): A local file.
-        map_location (optional): As of ``torch.load``.
+        path (str): Path of a local file.
+        map_location (optional): Same as in ``torch.load``.
 
     Returns:
-        dict: What the file holds. A published checkpoint of one of our
+        dict: Contents of the file. A published checkpoint of one of our
         models, wrapped in ``model``, ``state_dict`` or not at all, becomes
         ``dict(state_dict=...)`` in the names of an mmpretrain classifier,
         which our backbones take as well.
 
     Raises:
-        ConfigError: As :func:`read_file` and :func:`convert_published`.
+        ConfigError: Where :func:`read_file` or :func:`convert_published` does.
     """
     checkpoint = read_file(path, map_location)
     state_dict = unwrap(checkpoint)
@@ -125,7 +126,7 @@ def _read_safetensors(file: Path, map_location) -> dict:
             f'checkpoint {str(file)!r} is of the safetensors format: '
             'pip install safetensors'
         ) from error
-    # Its tensors have no device that a function or a dict could map.
+    # The file names no devices that a function or a dict could map.
     named = isinstance(map_location, (str, torch.device))
     try:
         return load_file(file, device=str(map_location) if named else 'cpu')
@@ -145,7 +146,7 @@ _PACKED = {
 
 
 def _kind(head: bytes, file: Path) -> str | None:
-    """Say what a file is, and what to do, if it is no PyTorch checkpoint."""
+    """Say what a file is and what to do, if not a PyTorch checkpoint."""
     if not head.strip():
         return 'is empty'
     if head.lstrip()[:1] == b'<':
@@ -164,7 +165,7 @@ def _kind(head: bytes, file: Path) -> str | None:
     if head[257:262] == b'ustar':
         return (
             'is a tar archive: unpack it and give the checkpoint in it; if '
-            'it is a checkpoint of PyTorch before 0.2, save it anew with a '
+            'it is a checkpoint of PyTorch before 0.2, save it again with a '
             'PyTorch of that time'
         )
     if head.startswith(b'\x93NUMPY'):
@@ -219,7 +220,7 @@ def _kind_of_zip(file: Path) -> str | None:
 
 def _convert(file: Path) -> str:
     return (
-        'to take its weights alone, without running anything in it: '
+        'to take only its weights, without running anything in it: '
         f'python -m mmfft.checkpoints.take_weights {file.name} weights.pth'
     )
 

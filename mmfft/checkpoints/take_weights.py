@@ -1,11 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The weights alone of a file that holds more: ``python -m`` this module.
+"""Take only the weights of a file that holds more.
 
-Nothing in the file is executed. What is not on the allow-list is not looked
-up; an inert object takes its place, which keeps what it is given. So a module
-that was pickled whole gives its parameters and buffers, whether its class is
-installed or not. What stays possible: a file that is made to fill the memory,
-or to crash NumPy, which trusts the formats of arrays.
+It runs by ``python -m mmfft.checkpoints.take_weights``. Nothing in the file is
+executed. What is not on the allow-list is not looked up; an inert object takes
+its place, which keeps what it is given. A module that was pickled whole thus
+gives its parameters and buffers, whether its class is installed or not. It
+remains possible to make a file that fills the memory, or crashes NumPy, which
+trusts the formats of arrays.
 """
 
 import argparse
@@ -35,7 +36,7 @@ class Inert:
         return self
 
     def __init__(self, *args, **kwargs) -> None:
-        """Whatever its class takes."""
+        """Take whatever the class takes."""
 
     def __call__(self, *args):
         return Inert()
@@ -87,7 +88,7 @@ class _InertUnpickler(DataUnpickler):
         return type(name, (Inert,), dict(__module__=module))
 
 
-# What torch.load asks of its ``pickle_module``.
+# The parts of a ``pickle_module`` that torch.load uses.
 _INERT_PICKLE = SimpleNamespace(
     __name__='inert',
     Unpickler=_InertUnpickler,
@@ -99,13 +100,13 @@ def take_weights(source: str, target: str) -> tuple[int, list[str]]:
     """Write the weights of a file as a state dict.
 
     Args:
-        source (str): A checkpoint, a module that was saved whole, or a
-            pickle of arrays.
-        target (str): Where to write; must not exist.
+        source (str): Path of a checkpoint, of a module that was saved whole,
+            or of a pickle of arrays.
+        target (str): Path to write to; must not exist.
 
     Returns:
-        tuple[int, list[str]]: Number of tensors, and names that were left
-        out since they are none.
+        tuple[int, list[str]]: Number of tensors, and names of what was left
+        out because it is not a tensor.
 
     Raises:
         ConfigError: If ``source`` is missing, torn or has no weights, or
@@ -142,7 +143,7 @@ def _read_inert(source: str):
                 )
     except FileNotFoundError as error:
         raise ConfigError(f'{source!r} does not exist') from error
-    # A pickle that is none can raise anything.
+    # A file that is not a pickle can raise anything.
     except Exception as error:
         raise ConfigError(
             f'{source!r} cannot be read ({type(error).__name__}: {error})'
@@ -203,7 +204,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog='python -m mmfft.checkpoints.take_weights',
-        description='Take the weights alone of a checkpoint that holds other '
+        description='Take only the weights of a checkpoint that holds other '
         'objects, of a module that was saved whole, or of a pickle of '
         'arrays. Nothing in the file is executed. A file made for that '
         'purpose can still fill the memory or crash the process.',
@@ -217,7 +218,7 @@ def main() -> None:
         parser.exit(2, f'take_weights: error: {error}\n')
     print(f'{number} tensors in {args.target}')
     if left_out:
-        print(f'left out, since they are no tensors: {", ".join(left_out)}')
+        print(f'left out, since they are not tensors: {", ".join(left_out)}')
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ _SIMPLE = (Tensor, Parameter, str, int, float, bool, type(None))
 
 
 class _Call:
-    """Is unpickled as what a class returns for some arguments.
+    """Unpickled as what a class returns for some arguments.
 
     Pickles fill a ``defaultdict`` or a ``deque`` after they made it, which
     PyTorch's safe reader does for its own few containers only.
@@ -31,16 +31,16 @@ class _Call:
 
 
 def make_readable(value: dict, where: str = '') -> tuple[dict, dict[str, str]]:
-    """What of a checkpoint :func:`read_file` can read again.
+    """The part of a checkpoint that :func:`read_file` can read again.
 
     Args:
         value (dict): A checkpoint or a part of it. It is not changed.
-        where (str): Its name.
+        where (str): Name of it, for the names of what is left out.
 
     Returns:
         tuple[dict, dict[str, str]]: The checkpoint, the same object where
         nothing had to be changed; and by name the class of each entry that
-        was left out, since reading it would take running code.
+        was left out because reading it would run code.
     """
     left_out: dict[str, str] = {}
     return _readable(value, where, left_out), left_out
@@ -66,7 +66,7 @@ def _readable(value: Any, where: str, left_out: dict[str, str]) -> Any:
             _readable(one, f'{where}[{i}]', left_out)
             for i, one in enumerate(value)
         ]
-        # The places of the others would say something else.
+        # Without it the others would stand at other places.
         if any(one is _LEFT_OUT for one in items):
             return _LEFT_OUT
         if isinstance(value, deque):

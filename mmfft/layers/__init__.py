@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Layers on channels-last maps: token mixers, one a file, and their parts."""
+"""Layers on channels-last maps: token mixers, one per file, and parts."""
 
 from .activations import SquaredReLU, StarReLU
 from .afno import AFNO2D

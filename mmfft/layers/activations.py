@@ -30,7 +30,7 @@ class _StarReLUFunction(torch.autograd.Function):
 
     Autograd on the plain formula would keep the rectified and the squared
     features and walk over memory more than twice as often. Here each pass
-    makes one tensor and works in it.
+    makes one tensor and works on it in place.
     """
 
     @staticmethod

@@ -11,10 +11,10 @@ from .global_filter import GlobalFilter
 
 
 class _ChannelsFirst(nn.Module):
-    """Before a mixer's class among the bases: takes and gives NCHW.
+    """Mixin, put before the class of a mixer: takes and returns NCHW.
 
-    The memory format stays: channels-last maps are read as they lie, and so
-    is what comes out.
+    The memory format is kept: channels-last maps are read without a copy, and
+    the output is channels-last too.
     """
 
     def __init__(self, dim: int, grid: int | Grid = 14, *args, **kwargs):
@@ -38,7 +38,7 @@ def _channels_last(x: Tensor) -> Tensor:
 @torch.fx.wrap
 def _laid_out_like(x: Tensor, y: Tensor) -> Tensor:
     last = torch.channels_last
-    # Under vmap a tensor tells no memory format.
+    # Under vmap a tensor cannot be asked for its memory format.
     keeps = is_transformed() or (
         x.is_contiguous(memory_format=last) and not x.is_contiguous()
     )
@@ -51,8 +51,8 @@ class GlobalFilter2d(_ChannelsFirst, GlobalFilter):
     Args:
         dim (int): Channels.
         grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
-            for, best the map's in training; any other map works, the filters
-            are resized. Defaults to 14.
+            for, ideally those of the maps in training; on any other map the
+            filters are resized. Defaults to 14.
         filter_resize (str): See :class:`HalfSpectrum`.
 
     Raises:
@@ -66,8 +66,8 @@ class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
     Args:
         dim (int): Channels.
         grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
-            for, best the map's in training; any other map works, the filters
-            are resized. Defaults to 14.
+            for, ideally those of the maps in training; on any other map the
+            filters are resized. Defaults to 14.
         expansion_ratio (float): Width of the filtered features over ``dim``.
             Defaults to 2.
         num_filters (int): Basis filters. Defaults to 4.

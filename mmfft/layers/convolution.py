@@ -15,15 +15,15 @@ def conv2d(
     padding: tuple[int, ...] = (0, 0),
     groups: int = 1,
 ) -> Tensor:
-    """``F.conv2d`` with the channels last, however the graph is run.
+    """``F.conv2d`` to channels-last maps, in eager mode and compiled.
 
     Args:
         x (Tensor): Shape ``(B, C, H, W)``, of any memory format.
         weight (Tensor): Shape ``(C', C / groups, h, w)``.
         bias (Tensor, optional): Shape ``(C',)``.
-        stride (tuple[int, int]): As of ``F.conv2d``.
-        padding (tuple[int, int]): As of ``F.conv2d``, of zeros.
-        groups (int): As of ``F.conv2d``.
+        stride (tuple[int, int]): Same as in ``F.conv2d``.
+        padding (tuple[int, int]): Number of zeros, same as in ``F.conv2d``.
+        groups (int): Same as in ``F.conv2d``.
 
     Returns:
         Tensor: Shape ``(B, H', W', C')``.
@@ -39,10 +39,11 @@ def conv2d(
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` as :func:`conv2d` gives it.
+    """``conv(x)`` to channels-last maps, see :func:`conv2d`.
 
     Args:
-        conv (nn.Conv2d): Without dilation, zero-padded.
+        conv (nn.Conv2d): A convolution without dilation, whose padding is a
+            number of zeros.
         x (Tensor): Shape ``(B, C, H, W)``, of any memory format.
 
     Returns:

@@ -10,8 +10,8 @@ from .torchscript import fix_traced_size, refuse_script
 class GridParameter(nn.Module):
     """A parameter that belongs to a grid and can be read on any other.
 
-    A subclass says how to :meth:`resize` and what grid to :meth:`guess_grid`
-    for weights that come without one. A state dict of another grid loads:
+    A subclass defines how to :meth:`resize` it, and :meth:`guess_grid` for
+    weights that come without a grid. A state dict of another grid loads:
     its weight is resized to this module's grid.
 
     Args:
@@ -28,7 +28,7 @@ class GridParameter(nn.Module):
     def __init__(self, grid: Grid, weight: Tensor):
         super().__init__()
         self.size: Grid = (grid[0], grid[1])
-        # The grid travels with the weights, whose shape does not tell it:
+        # The grid is saved with the weights, whose shape does not tell it:
         # eight columns of a half spectrum may mean a width of 14 or of 15.
         self.register_buffer('grid', torch.tensor(self.size))
         self.weight = nn.Parameter(weight)
@@ -50,7 +50,7 @@ class GridParameter(nn.Module):
 
         Without gradients a resized parameter is kept until the grid or the
         parameter changes, so that evaluating images of one size resizes once.
-        Any number of threads may call this at a time.
+        Any number of threads may call this at the same time.
 
         Args:
             grid (tuple[int, int]): ``(H, W)`` of the input.
@@ -71,7 +71,7 @@ class GridParameter(nn.Module):
         if (
             torch.is_grad_enabled()
             or not is_eager()
-            # Made in inference mode, where nothing counts what is written.
+            # A weight made in inference mode has no version counter.
             or weight.is_inference()
         ):
             return self.resize(weight, self.size, grid)
@@ -80,7 +80,7 @@ class GridParameter(nn.Module):
     def _resize_once(self, weight: Tensor, grid: Grid) -> Tensor:
         stream = None
         if weight.is_cuda:
-            # A graph has to make its own, since what is kept is dropped.
+            # A graph has to resize by itself: what is kept may be dropped.
             if torch.cuda.is_current_stream_capturing():
                 return self.resize(weight, self.size, grid)
             stream = torch.cuda.current_stream(weight.device).cuda_stream

@@ -24,7 +24,7 @@ class HalfSpectrum(GridParameter):
             grids, at load and at forward. Defaults to ``'bicubic'``.
 
     Raises:
-        ConfigError: If the grid is no size or the mode unknown.
+        ConfigError: If the grid is not a size, or the mode is unknown.
     """
 
     def __init__(

@@ -10,13 +10,13 @@ from ..ops.dispatch import takes_plain_operators
 
 
 def refuse_script(module: nn.Module) -> NoReturn:
-    """What a class calls ``__prepare_scriptable__``: TorchScript asks it.
+    """Refuse to be compiled; classes have it as ``__prepare_scriptable__``.
 
     Args:
-        module (nn.Module): To be compiled.
+        module (nn.Module): Module that TorchScript is to compile.
 
     Raises:
-        NotImplementedError: In any case.
+        NotImplementedError: Always.
     """
     raise NotImplementedError(
         f'torch.jit.script cannot compile {type(module).__name__}: use '
@@ -28,7 +28,7 @@ def fix_traced_size(name: str, size: int) -> int:
     """Make the graph of ``torch.jit.trace`` refuse every other size.
 
     Args:
-        name (str): What the size is, for the error that the graph raises.
+        name (str): Name of the size, for the error that the graph raises.
         size (int): The size, in the guise of a tensor while
             ``torch.jit.trace`` runs, or an exporter that traces in the same
             way but takes any size.

@@ -26,7 +26,7 @@ class FourierBackbone(nn.Module):
     stages, a block. A subclass has ``arch_zoo`` and, where it has no stages,
     ``dims`` and ``depths`` of its own. After calling this constructor it
     builds its layers by :meth:`_build_stages`, or by itself and ends with
-    :meth:`_finish`. Levels behind the last of ``out_indices`` are not built.
+    :meth:`_finish`. Levels after the last of ``out_indices`` are not built.
 
     Args:
         arch (str | dict): A name in ``arch_zoo`` or a dict with its keys.
@@ -50,7 +50,7 @@ class FourierBackbone(nn.Module):
 
     __prepare_scriptable__ = refuse_script
     arch_zoo: dict[str, dict] = {}
-    # What the stem needs for one token.
+    # Shortest side of an image from which the stem makes one token.
     min_image_size = 1
     # Layers that start from a truncated normal; others keep PyTorch's own.
     truncated_normal_layers: LayerTypes = (nn.Conv2d, nn.Linear)
@@ -118,7 +118,7 @@ class FourierBackbone(nn.Module):
         for key in ('embed_dim', 'depth'):
             if key in keys:
                 require_whole_number(f'{key} of arch', arch[key], 1)
-        # A stage without blocks is its downsampling alone.
+        # A stage without blocks is only its downsampling.
         for key, least in [('embed_dims', 1), ('depths', 0)]:
             if key not in keys:
                 continue
@@ -133,7 +133,7 @@ class FourierBackbone(nn.Module):
     def _build_stages(
         self, build_block: Callable[[int, Grid, float], nn.Module]
     ) -> None:
-        """Build each stage, what leads into it, and the rest.
+        """Build the stages and what leads into them, and finish.
 
         Args:
             build_block (Callable): Makes a block from its stage, its grid and
@@ -155,7 +155,7 @@ class FourierBackbone(nn.Module):
         self._finish()
 
     def _build_entry(self, stage: int, grid: Grid) -> tuple[nn.Module, Grid]:
-        """What leads into a stage from a grid, and the grid of the stage."""
+        """Module that leads from a grid into a stage, and the stage's grid."""
         raise NotImplementedError
 
     def _finish(self) -> None:
@@ -170,7 +170,7 @@ class FourierBackbone(nn.Module):
         self._init_parameters()
 
     def _enter(self, level: int, x: Tensor) -> Tensor:
-        """The image, or a level's output, to the input of the next."""
+        """Image, or output of the level before, to the input of a level."""
         raise NotImplementedError
 
     def forward_levels(self, x: Tensor, levels: Sequence[int]) -> list[Tensor]:
@@ -178,8 +178,8 @@ class FourierBackbone(nn.Module):
 
         Args:
             x (Tensor): Shape ``(B, in_channels, H, W)``.
-            levels (Sequence[int]): Ascending; nothing behind the last one is
-                computed.
+            levels (Sequence[int]): Indices, ascending; nothing after the last
+                is computed.
 
         Returns:
             list[Tensor]: One ``(B, H, W, C)`` for each level, before its norm.
@@ -222,7 +222,7 @@ class FourierBackbone(nn.Module):
         """The stem and the first levels, with their output norms.
 
         Args:
-            levels (int): From 0, the stem only, to ``num_levels``.
+            levels (int): Number of levels, from 0 for the stem only.
 
         Returns:
             list[nn.Module]: Modules of this backbone, the position embedding
@@ -244,12 +244,12 @@ class FourierBackbone(nn.Module):
 
         Args:
             param_name (str): Full name of the parameter.
-            prefix (str): What stands before the backbone's own names, such
-                as ``'backbone.'``. Defaults to none.
+            prefix (str): Prefix of the backbone's own names, such as
+                ``'backbone.'``. Defaults to none.
 
         Returns:
             tuple[int, int]: Its depth, 0 for the stem and ``num_layers - 1``
-            for output norms and what is not of the backbone, and
+            for output norms and what is not in the backbone, and
             ``num_layers``.
         """
         num_layers = sum(self.depths) + 2
@@ -346,7 +346,7 @@ class FourierBackbone(nn.Module):
 @torch.fx.wrap
 def _check_image(x: Tensor, channels: int, least: int) -> None:
     if is_recorded():
-        # Other sizes are symbols, which stay free of conditions.
+        # Other sizes are symbols, on which no condition is put.
         for side, size in zip(('height', 'width'), x.shape[2:]):
             fix_traced_size(f'the {side} of the image', size)
         return

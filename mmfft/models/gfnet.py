@@ -20,7 +20,7 @@ _norm = partial(nn.LayerNorm, eps=1e-6)
 class PatchEmbed(nn.Module):
     """Non-overlapping patches: a convolution of stride ``patch``.
 
-    Sizes that are no multiple of the patch are zero-padded on the right and
+    Sizes that are not multiples of the patch are zero-padded on the right and
     at the bottom, so that no pixel is lost.
     """
 

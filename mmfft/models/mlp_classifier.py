@@ -5,7 +5,7 @@ from ..layers import SquaredReLU
 
 
 class MlpClassifier(nn.Module):
-    """The classifier of the MetaFormer family, its layers alone.
+    """The layers of the MetaFormer family's classifier.
 
     From `MetaFormer Baselines for Vision
     <https://arxiv.org/abs/2210.13452>`_: LayerNorm of the pooled features,
@@ -18,7 +18,7 @@ class MlpClassifier(nn.Module):
         in_channels (int): Channels of the pooled features.
         mlp_ratio (float): Hidden width over ``in_channels``. Defaults to 4.
         dropout (float): Dropout before the last layer. Defaults to 0.
-        **kwargs: Arguments of the next class, where this is a base of two.
+        **kwargs: Arguments of the next base class, where a subclass has two.
     """
 
     def __init__(

@@ -12,14 +12,14 @@ from .spectrum import Grid, whole_numbers
 def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:
     """``F.interpolate(mode='bicubic')`` over the first two axes.
 
-    In an exported graph it is written as matrix products: onnxruntime's own
-    cubic ``Resize`` takes longer than all the rest of a GFNet. So it is under
-    a transform of PyTorch.
+    In an exported graph, and under a transform of PyTorch, it is written as
+    matrix products: onnxruntime's own cubic ``Resize`` takes longer than all
+    the rest of a GFNet.
 
     Args:
         x (Tensor): Shape ``(H, W, C)``, float32 or float64.
-        size (tuple[int, int]): ``(H', W')``.
-        align_corners (bool): As of ``F.interpolate``.
+        size (tuple[int, int]): New size ``(H', W')``.
+        align_corners (bool): Same as in ``F.interpolate``.
 
     Returns:
         Tensor: Shape ``(H', W', C)``.
@@ -40,7 +40,7 @@ def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:
 
 
 def _taps(old: int, new: int, align_corners: bool, like: Tensor) -> Tensor:
-    """Matrix ``(new, old)``; the new size may be a symbol.
+    """Matrix ``(new, old)`` of one axis; the new size may be a symbol.
 
     Keys' kernel (https://doi.org/10.1109/TASSP.1981.1163711) with PyTorch's
     a = -0.75, the edges repeated.

@@ -9,11 +9,11 @@ image too) and the kernel K,
     dx = F^-1(conj(K) F dy)
     dK = w conj(F x) F dy
 
-since the adjoint of F is F^-1 without the weights. Of all that, the backward
-pass is left x and the parameters: the kernel, as large as the spectrum of the
-batch in a dynamic filter, is made anew, image by image on a CPU, so that it
-and the spectra live in its caches and no tensor of the batch's size comes up
-beside x, y and their gradients.
+since the adjoint of F is F^-1 without the weights. Of all that, only x and the
+parameters are kept for the backward pass. The kernel, in a dynamic filter as
+large as the spectrum of the batch, is made again. On a CPU that is done for a
+few images at a time, so that it and the spectra stay in the caches, and no
+tensor of the batch's size is allocated besides x, y and their gradients.
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,8 @@ from torch import Tensor
 from .precision import compute_dtype, without_autocast
 from .spectrum import Grid, column_weights
 
-# Numbers of x (2 MiB of float32) that a CPU works on at a time: in chunks of
-# 0.5 MiB the products of larger grids were slower (docs/costs.md).
+# Elements of x (2 MiB of float32) that a CPU works on at a time: smaller
+# chunks were slower on larger grids (docs/costs.md).
 _CPU_CHUNK = 2**19
 
 
@@ -151,7 +151,7 @@ def _grid(x: Tensor) -> Grid:
 
 
 def _chunks(x: Tensor) -> Iterator[slice]:
-    """Images to work on at a time."""
+    """Parts of the batch, to be worked on one after the other."""
     step = len(x)
     if x.device.type == 'cpu':
         step = _CPU_CHUNK // x.shape[1:].numel()

@@ -3,8 +3,8 @@
 
 Where a graph holds a convolution, Inductor (torch 2.11) takes every tensor of
 four axes before it for ``(B, C, H, W)`` and wants it channels-last. It would
-so transpose all features that are kept for the backward pass, which are
-``(B, H, W, C)`` here, and fails on them where the size is a symbol.
+thus transpose all features that are kept for the backward pass, which are
+``(B, H, W, C)`` here, and it fails on them where the size is a symbol.
 """
 
 from typing import Sequence  # noqa: UP035, for PyTorch before 2.7
@@ -41,7 +41,7 @@ def _conv2d_backward(
     groups: int,
     needs: Sequence[bool],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias; empty ones that nobody needs."""
+    """Gradients of x, weight and bias, empty where they are not needed."""
     grads = torch.ops.aten.convolution_backward(
         grad.permute(0, 3, 1, 2),
         x,
@@ -80,9 +80,9 @@ def _empty_grads(
 @conv2d_to_channels_last.register_fake
 def _(x, weight, bias, stride, padding, groups):
     # Where the size of an image is a symbol, that of its features becomes a
-    # new one, but for kernels of size 1, which keep it: formulas nested over
-    # four stages take long to reason about and need a graph for each stage
-    # whose own grid a size meets. Older compilers take nothing else. As
+    # new one, except for kernels of size 1, which keep it: formulas nested
+    # over four stages take long to reason about and need a graph for each
+    # stage whose own grid a size meets. Older compilers take nothing else. As
     # everywhere in the compiler, the symbol stands for sizes from 2 up.
     sizes = [
         (size + 2 * pad - kernel) // step + 1

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The two-dimensional real DFT in plain operators, for graphs to export.
+"""The two-dimensional real DFT in plain operators, for exported graphs.
 
 Matrix products with tables of cosines, which are made in the graph from the
 shape of the input: it runs at any size and holds no complex tensor and no FFT
@@ -61,7 +61,7 @@ def forward(x: Tensor) -> Tensor:
 
 
 def inverse(spectrum: Tensor, columns: int) -> Tensor:
-    """Inverse of :func:`forward`; acts on the Hermitian part alone."""
+    """Inverse of :func:`forward`; only the Hermitian part acts."""
     batch, rows, _, half, channels = spectrum.shape
     x = spectrum.reshape(batch, 2 * rows, half * channels)
     x = _row_table(rows, x).T @ x
@@ -73,7 +73,7 @@ def inverse(spectrum: Tensor, columns: int) -> Tensor:
 def filter_spectrum(
     x: Tensor, routing: Tensor | None, filter: Tensor
 ) -> Tensor:
-    """The dynamic filter, or without a routing the static one."""
+    """Filtered map; without a routing the filter is static."""
     spectrum = forward(x)
     kernel = filter.permute(0, 3, 1, 2)
     if routing is not None:

@@ -1,9 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Which of several equal ways an op is computed is decided here only.
+"""Which of several equivalent ways an op is computed is decided only here.
 
-The first half asks PyTorch who is running: nothing else in mmfft reads the
-state of its compilers, exporters, tracers and transforms. The second half is
-the table of the paths, and the choices made from it.
+The first half asks PyTorch how the code is being run: nothing else in mmfft
+reads the state of its compilers, exporters, tracers and transforms. The second
+half is the table of the paths, and the choices made from it.
 """
 
 from collections.abc import Callable, Iterator
@@ -43,12 +43,12 @@ def takes_plain_operators() -> bool:
 
 
 def is_eager() -> bool:
-    """Whether operators just run, neither recorded nor transformed."""
+    """Whether operators just run and are neither recorded nor transformed."""
     return not (is_recorded() or is_transformed())
 
 
 def is_recorded() -> bool:
-    """Whether a compiler, an exporter or a tracer makes a graph of this."""
+    """Whether a compiler, an exporter or a tracer is recording a graph."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -104,9 +104,9 @@ class Case(NamedTuple):
     Attributes:
         grid (tuple[int, int]): ``(H, W)`` of the map.
         device (str): Type of the device, such as ``'cpu'``.
-        dtype (torch.dtype): What is computed in, float32 or float64.
-        is_dynamic (bool): Whether a dynamic filter is asked for; a static
-            filter and the transforms are not.
+        dtype (torch.dtype): Dtype of the computation, float32 or float64.
+        is_dynamic (bool): Whether it is a dynamic filter, rather than a static
+            one or a transform.
     """
 
     grid: Grid
@@ -119,13 +119,16 @@ class Row(NamedTuple):
     """One path of the table.
 
     Attributes:
-        path (str): Its name.
-        filter (Callable): Gives the filter; it imports what not every machine
-            has.
-        transform (Transform, optional): Transforms, for a path that has them.
-        fits (Callable): Whether a case can be computed; all by default.
-        pays (Callable): Whether it was measured to be the fastest there. By
-            default it was not measured, and is only taken where it is forced.
+        path (str): Name of the path.
+        filter (Callable): Returns the filter. What not every machine has is
+            imported only then.
+        transform (Transform, optional): The transforms, of a path that has
+            its own.
+        fits (Callable): Whether the path can compute a case. By default it
+            can compute every one.
+        pays (Callable): Whether the path was measured to be the fastest for a
+            case. By default nothing was measured, and the path is taken only
+            where it is forced.
     """
 
     path: str
@@ -151,7 +154,7 @@ def _triton_whole() -> Filter:
 # CPU: docs/costs.md, by benchmarks/op.py. Nothing was measured elsewhere yet.
 _LARGEST_MATMUL = 136
 # Side of the largest map that one kernel holds: for an H100, ptxas spills 2 to
-# 12 KiB a thread beyond (docs/costs.md).
+# 12 KiB per thread beyond (docs/costs.md).
 _LARGEST_WHOLE = 32
 # Points of a batch's maps from which a linear layer was faster by oneDNN:
 # docs/costs.md, by benchmarks/backbones.py.
@@ -219,8 +222,8 @@ def chosen_path(
 
     Args:
         grid (tuple[int, int]): ``(H, W)`` of the map.
-        device (torch.device): Where it lies.
-        dtype (torch.dtype): What is computed in. Defaults to float32.
+        device (torch.device): Device of the map.
+        dtype (torch.dtype): Dtype of the computation. Defaults to float32.
         is_dynamic (bool): Whether the filter is dynamic. Defaults to True.
 
     Returns:
@@ -232,14 +235,14 @@ def chosen_path(
 
 
 def filter_for(x: Tensor, is_dynamic: bool) -> Filter:
-    """What computes a filter on a map ``(B, H, W, C)``.
+    """The implementation of a filter on a map ``(B, H, W, C)``.
 
     Args:
         x (Tensor): The map.
         is_dynamic (bool): Whether the filter is dynamic.
 
     Returns:
-        Filter: That of the chosen path.
+        Filter: The one of the chosen path.
     """
     grid = (x.shape[1], x.shape[2])
     case = Case(grid, x.device.type, compute_dtype(x), is_dynamic)
@@ -247,14 +250,14 @@ def filter_for(x: Tensor, is_dynamic: bool) -> Filter:
 
 
 def transform_for(x: Tensor, columns: int) -> Transform:
-    """What transforms maps, for the transforms themselves.
+    """The implementation of the transforms, where they are all that is asked.
 
     Args:
-        x (Tensor): A map ``(B, H, W, C)`` or a spectrum with its rows there.
+        x (Tensor): A map ``(B, H, W, C)``, or a spectrum with as many rows.
         columns (int): Width of the map.
 
     Returns:
-        Transform: That of the chosen path, the FFT for a path without one.
+        Transform: The one of the chosen path, the FFT if it has none.
     """
     grid = (x.shape[1], columns)
     row = _row(Case(grid, x.device.type, compute_dtype(x), is_dynamic=False))
@@ -281,10 +284,10 @@ def is_linear_convolved(x: Tensor) -> bool:
         x (Tensor): The input of the layer.
 
     Returns:
-        bool: Whether it does.
+        bool: Whether it runs as a convolution.
     """
     if (
-        not isinstance(x, Tensor)  # torch.fx traces with what is none
+        not isinstance(x, Tensor)  # a proxy of torch.fx
         or x.dim() != 4
         or x.device.type != 'cpu'
         or x.dtype != torch.float32
@@ -309,7 +312,7 @@ def is_convolution_hidden() -> bool:
 
 @contextmanager
 def use_path(path: str) -> Iterator[None]:
-    """Force one path, for tests, benchmarks and exporters of one's own.
+    """Force one path, for tests, benchmarks and custom exporters.
 
     Under the transforms of PyTorch it stays ``'export'``.
 

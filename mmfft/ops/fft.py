@@ -15,7 +15,7 @@ from .spectrum import Grid, project_hermitian
 def forward(x: Tensor) -> Tensor:
     """Orthonormal ``rfft2``: ``(B, H, W, C) -> (B, C, H, W // 2 + 1)``."""
     if 0 in x.stride():
-        # One number for many, as the gradient of a sum: MKL refuses that in
+        # An expanded tensor, such as the gradient of a sum: MKL refuses it in
         # PyTorch 2.5 to 2.8 (pytorch/pytorch#154477).
         x = x.contiguous()
     return torch.fft.rfft2(x.permute(0, 3, 1, 2), norm='ortho')
@@ -24,7 +24,7 @@ def forward(x: Tensor) -> Tensor:
 def inverse(
     spectrum: Tensor, columns: int, out: Tensor | None = None
 ) -> Tensor:
-    """Inverse of :func:`forward`; takes the spectrum to be Hermitian."""
+    """Inverse of :func:`forward`; assumes that the spectrum is Hermitian."""
     grid = (spectrum.shape[2], columns)
     x = torch.fft.irfft2(spectrum, s=grid, norm='ortho').permute(0, 2, 3, 1)
     return x.contiguous() if out is None else out.copy_(x)
@@ -79,7 +79,7 @@ def parts(spectrum: Tensor) -> Tensor:
 
 
 def from_parts(parts: Tensor, columns: int) -> Tensor:
-    """Inverse of :func:`parts`; keeps the Hermitian part only."""
+    """Inverse of :func:`parts`; keeps only the Hermitian part."""
     grid = (parts.shape[1], columns)
     spectrum = project_hermitian(parts.permute(1, 3, 0, 4, 2), grid)
     return torch.view_as_complex(spectrum.permute(2, 3, 0, 1, 4).contiguous())

@@ -1,10 +1,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""FLOPs of the registered operators, for whatever counts them.
+"""FLOPs of the registered operators, for PyTorch's counter and mmengine's.
 
-A formula takes what the operator takes, with a tensor's shape in the place of
-each tensor, and the shape of its result as ``out_shape``. PyTorch's counter
-(``torch.utils.flop_counter``) has them as soon as it is imported, which takes
-Triton along and is therefore left to those who count.
+A formula takes what the operator takes, with the shape of each tensor in its
+place, and the shape of the result as ``out_shape``. PyTorch's counter
+(``torch.utils.flop_counter``) has the formulas as soon as it is imported; it
+imports Triton, and is therefore not imported here.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from types import ModuleType
 import torch
 
 from ..after_import import after_import
-from . import convolution, operators  # noqa: F401  they register
+from . import convolution, operators  # noqa: F401  registered by them
 from .spectrum import half_spectrum_shape
 
 
@@ -36,10 +36,10 @@ def transform_flops(shape: Sequence[int]) -> float:
 
 
 def filter_flops(shape: Sequence[int], num_filters: int = 0) -> float:
-    """FLOPs of a spectral filter: there and back, and the product.
+    """FLOPs of a spectral filter: two transforms and a product.
 
-    Each entry of the half spectrum takes four multiplications, and to mix its
-    filter from a basis two for each of the basis filters.
+    Each entry of the half spectrum takes four multiplications, and two more
+    for each basis filter where its filter is mixed from a basis.
 
     Args:
         shape (Sequence[int]): ``(B, H, W, C)``.
@@ -54,10 +54,10 @@ def filter_flops(shape: Sequence[int], num_filters: int = 0) -> float:
 def filter_backward_flops(shape: Sequence[int], num_filters: int = 0) -> float:
     """FLOPs of the gradients of :func:`filter_flops`.
 
-    Three transforms: x and the gradient of y go there, the gradient of x
-    comes back. Each entry takes a product for either gradient, and with a
-    basis two multiplications for each of its filters three times over: to mix
-    the filter anew, and for the gradients of routing and basis.
+    There are three transforms, of x, of the gradient of y and back to the
+    gradient of x, and two products for each entry. With a basis, each of its
+    filters takes two multiplications at three places: where the filter is
+    mixed again, and in the gradients of routing and basis.
 
     Args:
         shape (Sequence[int]): ``(B, H, W, C)``.

@@ -93,7 +93,10 @@ def forward(x: Tensor) -> Tensor:
 def inverse(
     spectrum: Tensor, columns: int, out: Tensor | None = None
 ) -> Tensor:
-    """Inverse of :func:`forward` on the Hermitian part; overwrites it."""
+    """Inverse of :func:`forward`, of the Hermitian part only.
+
+    Overwrites the spectrum.
+    """
     batch, rows, _, half, channels = spectrum.shape
     tables = _tables((rows, columns), spectrum.dtype, spectrum.device)
     upper, paired, mirrored = _rows(rows)

@@ -2,9 +2,9 @@
 """The filters as operators registered with PyTorch.
 
 Each is one node for autograd, ``torch.compile``, autocast and activation
-checkpointing: what happens inside is theirs neither to trace nor to keep. A
-backward pass that is differentiated or transformed itself goes through plain
-operators instead, which keep what they need.
+checkpointing: none of them traces or keeps what happens inside. A backward
+pass that is differentiated or transformed itself goes through plain operators
+instead, which keep what they need.
 """
 
 import torch
@@ -24,7 +24,7 @@ from .spectrum import column_weights
 def filter_plainly(
     x: Tensor, routing: Tensor | None, filter: Tensor
 ) -> Tensor:
-    """The filters by PyTorch's own operators, without a routing static."""
+    """A filter by PyTorch's own operators; static without a routing."""
     dtype = compute_dtype(x)
     if routing is not None:
         routing = routing.to(dtype)

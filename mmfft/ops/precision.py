@@ -17,7 +17,7 @@ def compute_dtype(x: Tensor) -> torch.dtype:
 
 
 def without_autocast(x: Tensor) -> AbstractContextManager:
-    """Leave dtypes alone; a graph without autocast does not get a switch."""
+    """Switch autocast off; adds nothing to a graph that has none."""
     # The meta device, on which nothing is computed, knows no autocast.
     if x.device.type != 'meta' and torch.is_autocast_enabled(x.device.type):
         return torch.autocast(x.device.type, enabled=False)

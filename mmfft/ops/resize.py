@@ -42,7 +42,7 @@ def resize_filter(
     ``kernel`` keeps the spatial kernel, tap by tap in pixels: zero-padded on
     a larger grid, cropped around its centre on a smaller one. Gain and
     symmetry are kept exactly when the grid grows, lost with the taps that a
-    smaller grid cannot hold. The tap half way round an even grid belongs to
+    smaller grid cannot hold. The tap halfway round an even grid belongs to
     both sides and is split between them, and folded back on the way down, so
     that growing and shrinking again is exact.
 
@@ -58,17 +58,17 @@ def resize_filter(
         filter (Tensor): Shape ``(H, W // 2 + 1, ..., 2)``.
         old_grid (tuple[int, int]): ``(H, W)`` of ``filter``; the width cannot
             be told from the half spectrum.
-        new_grid (tuple[int, int]): ``(H, W)`` wanted.
+        new_grid (tuple[int, int]): ``(H', W')`` of the result.
         mode (str): One of ``'bicubic'``, ``'kernel'``, ``'spectrum'``.
             Defaults to ``'bicubic'``.
 
     Returns:
-        Tensor: Shape ``(H', W' // 2 + 1, ..., 2)``, dtype of ``filter``. The
-        filter itself where the grids are equal.
+        Tensor: Shape ``(H', W' // 2 + 1, ..., 2)``, dtype of ``filter``;
+        ``filter`` itself where the grids are equal.
 
     Raises:
-        TypeError: If ``filter`` is no tensor of floating point.
-        ValueError: If a grid is no two positive numbers, ``filter`` does not
+        TypeError: If ``filter`` is not a floating-point tensor.
+        ValueError: If a grid is not two positive numbers, ``filter`` does not
             lie on ``old_grid``, or ``mode`` is unknown.
     """
     require_one_of('mode', mode, FILTER_RESIZE_MODES)
@@ -128,7 +128,7 @@ def _resize(
 def _resize_adjoint(
     grad: Tensor, old_grid: Grid, new_grid: Grid, mode: str
 ) -> Tensor:
-    """Gradient on ``old_grid`` of one on ``new_grid``."""
+    """Gradient on ``old_grid``, from the one on ``new_grid``."""
     planes = grad.to(compute_dtype(grad)).flatten(2, -2)
     old_shape = half_spectrum_shape(old_grid)
     if mode == 'bicubic':
@@ -205,7 +205,7 @@ _resize_operator.register_autograd(_backward, setup_context=_save_grids)
 def _kernel_matrices(
     old_grid: Grid, new_grid: Grid, like: Tensor
 ) -> list[Tensor]:
-    # The transforms are orthonormal; the gain shall stay.
+    # The transforms are orthonormal; this keeps the gain.
     return [
         _taps(old, new, like) * square_root(new, like) / math.sqrt(old)
         for old, new in zip(old_grid, new_grid)
@@ -242,7 +242,7 @@ def _through_harmonics(
     planes = project_hermitian(planes, grid)
     for axis, matrix in enumerate(matrices):
         planes = _product(matrix, planes, axis)
-    # Half way round a smaller grid two harmonics meet: their mean.
+    # Halfway round a smaller grid two harmonics meet; this is their mean.
     return project_hermitian(planes, to_grid)
 
 
@@ -255,7 +255,7 @@ def _taps(old: int, new: int, like: Tensor) -> Tensor:
     """Matrix ``(new, old)`` between two axes of taps, in FFT order.
 
     What both axes hold, counted from the centre, is carried over. The index
-    half way round an even axis stands for both signs: such a tap is shared
+    halfway round an even axis stands for both signs: such a tap is shared
     out when the axis grows and collected when it shrinks. Written without a
     branch, since the new size may be a symbol.
     """

@@ -15,8 +15,8 @@ def require_real(name: str, tensor: Tensor) -> None:
     """See that an argument is a tensor of floating-point numbers.
 
     Args:
-        name (str): Of the argument.
-        tensor (Tensor): Its value.
+        name (str): Name of the argument, used in the message.
+        tensor (Tensor): Value of the argument.
 
     Raises:
         TypeError: If it is anything else.
@@ -31,10 +31,10 @@ def require_real(name: str, tensor: Tensor) -> None:
 
 def _check_map(x: Tensor, name: str = 'x', sizes: str = 'H, W') -> None:
     require_real(name, x)
-    # Sizes that are symbols stay free of conditions.
+    # No condition is put on sizes that are symbols.
     if x.dim() != 4 or (is_static(x.shape) and 0 in x.shape[1:]):
         raise ValueError(
-            f'{name} must have shape (B, {sizes}, C), nothing but B being 0, '
+            f'{name} must have shape (B, {sizes}, C), where only B may be 0, '
             f'got {tuple(x.shape)}'
         )
 
@@ -76,7 +76,7 @@ def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
         Tensor: Shape ``(B, H, W, C)``, dtype of ``x``.
 
     Raises:
-        TypeError: If an argument is no tensor of floating point.
+        TypeError: If an argument is not a floating-point tensor.
         ValueError: If the shapes do not fit each other.
     """
     _check(x, filter, 'filter')
@@ -113,7 +113,7 @@ def dynamic_spectral_filter(
         Tensor: Shape ``(B, H, W, C)``, dtype of ``x``.
 
     Raises:
-        TypeError: If an argument is no tensor of floating point.
+        TypeError: If an argument is not a floating-point tensor.
         ValueError: If the shapes do not fit each other.
     """
     _check(x, basis, 'basis')
@@ -141,7 +141,7 @@ def rfft2(x: Tensor) -> tuple[Tensor, Tensor]:
         ``(B, H, W // 2 + 1, C)``, in float32 or, for such an x, float64.
 
     Raises:
-        TypeError: If x is no tensor of floating point.
+        TypeError: If x is not a floating-point tensor.
         ValueError: If x has another number of axes or is empty.
     """
     _check_map(x)
@@ -165,7 +165,7 @@ def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:
         float64.
 
     Raises:
-        TypeError: If a part is no tensor of floating point.
+        TypeError: If a part is not a floating-point tensor.
         ValueError: If the shapes do not fit each other and ``columns``.
     """
     _check_map(real, 'real', 'H, columns // 2 + 1')
@@ -179,8 +179,8 @@ def irfft2(real: Tensor, imag: Tensor, columns: int) -> Tensor:
         columns < 1 or real.shape[2] != columns // 2 + 1
     ):
         raise ValueError(
-            f'columns={columns} does not fit the {real.shape[2]} of a half '
-            'spectrum'
+            f'columns={columns} does not fit a half spectrum of '
+            f'{real.shape[2]} columns'
         )
     dtype = compute_dtype(real)
     parts = torch.stack((real.to(dtype), imag.to(dtype)), dim=2)

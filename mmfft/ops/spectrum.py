@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The half spectrum of a real map and what makes it one."""
+"""The half spectrum of a real map: its shape, sizes and symmetry."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 Grid = tuple[int, int]
-# Before, a size that a compiler reasons about has to be known.
+# Earlier compilers have to know every size that is compared.
 _KNOWS_GUARDS = torch.__version__ >= '2.7'
 
 
@@ -19,7 +19,7 @@ def guard_or_false(condition: bool | torch.SymBool) -> bool:
     if not _KNOWS_GUARDS:
         # Not `bool`, which its compiler does not know for symbols.
         return True if condition else False
-    # It brings sympy, which takes a second; where symbols are, it is there.
+    # It imports sympy, which takes a second, unless there are symbols already.
     from torch.fx.experimental import symbolic_shapes
 
     return symbolic_shapes.guard_or_false(condition)
@@ -57,11 +57,11 @@ def square_root(size: int, like: Tensor) -> Tensor:
 
 
 def column_weights(columns: int, like: Tensor) -> Tensor:
-    """How often a column of the half spectrum stands in the whole one.
+    """How often each column of the half spectrum occurs in the whole one.
 
     Args:
         columns (int): Width ``W`` of the map.
-        like (Tensor): Gives dtype and device.
+        like (Tensor): Tensor of the dtype and device wanted.
 
     Returns:
         Tensor: Ones and twos of shape ``(W // 2 + 1,)``.

@@ -42,7 +42,7 @@ def _block(
     block_channels: tl.constexpr,
     block_points: tl.constexpr,
 ):
-    """This program's part: entries, which of them exist, their filters."""
+    """Entries of this program, which of them exist, and their filters."""
     image = tl.program_id(2).to(tl.int64)
     channel = tl.program_id(1) * block_channels + tl.arange(0, block_channels)
     point = tl.program_id(0) * block_points + tl.arange(0, block_points)
@@ -152,7 +152,7 @@ def multiply(
             it is contiguous.
         packed (Tensor): The basis, as :func:`.fft.pack` gives it.
         routing (Tensor): Float32 ``(B, N, C)``.
-        grid (tuple[int, int]): ``(H, W)``, which this kernel needs not know.
+        grid (tuple[int, int]): ``(H, W)``, not needed here.
 
     Returns:
         Tensor: Filtered spectra.
@@ -178,7 +178,7 @@ def multiply_adjoint(
             overwritten if they are contiguous.
         packed (Tensor): The basis, as :func:`.fft.pack` gives it.
         routing (Tensor): Float32 ``(B, N, C)``.
-        grid (tuple[int, int]): ``(H, W)``, which this kernel needs not know.
+        grid (tuple[int, int]): ``(H, W)``, not needed here.
 
     Returns:
         tuple[Tensor, Tensor]: Gradients of the spectra, of their shape, and

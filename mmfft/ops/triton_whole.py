@@ -3,11 +3,11 @@
 
 A program holds the map of some channels of one image: x is read once, y
 written once, and spectra and filters exist in registers only. The backward
-kernel makes everything anew from x and dy in the same way. Transforms are
+kernel computes everything again from x and dy in the same way. Transforms are
 matrix products as in :mod:`.matmul`, without its symmetries: columns first,
 which leaves half of them, then rows, with tables whose sizes are padded to
 powers of two. Beyond 32 a map of one channel is already more than the
-registers hold: compiled for an H100, 64x64 spills 2 to 12 KiB a thread.
+registers hold: compiled for an H100, 64x64 spills 2 to 12 KiB per thread.
 
 Not measured on a GPU yet, therefore chosen by no default (:mod:`.dispatch`).
 On a CPU it runs in Triton's interpreter, to be tested.
