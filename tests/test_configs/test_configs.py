@@ -165,9 +165,9 @@ def test_data(config, data_root, monkeypatch):
         packs = {'mmpretrain': '', 'mmdet': 'Det', 'mmseg': 'Seg'}
         last = type(built.pipeline.transforms[-1]).__name__
         assert last == f'Pack{packs[cfg.default_scope]}Inputs'
-        assert built.test_mode == (split != 'train') or 'mmdet' != (
-            cfg.default_scope
-        )
+        # In test mode mmdet loads no boxes and keeps images without any.
+        if split == 'train' or cfg.default_scope == 'mmdet':
+            assert built.test_mode == (split != 'train')
     for split in ('val', 'test'):
         METRICS.build(cfg[f'{split}_evaluator'])
 
@@ -178,6 +178,7 @@ def test_model_fits_together(config):
     """Neck and heads run on features of the backbone's shapes."""
     cfg = load(config)
     model = build(config).eval()
+    assert all(p.is_meta for p in model.parameters()), 'it takes memory'
     arch = model.backbone.arch
     dims = arch.get('embed_dims') or [arch['embed_dim']] * arch['depth']
     feats = tuple(
@@ -203,12 +204,6 @@ def test_model_fits_together(config):
             -(-96 // stride)
             for stride in cfg.model[name].anchor_generator.strides
         ]
-
-
-def test_metas_are_cheap():
-    """No test above may have built a model for real."""
-    for config in CONFIGS:
-        assert next(build(config).parameters()).is_meta
 
 
 @each_config

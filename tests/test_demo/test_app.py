@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """What the demo page does, without a browser; see browser_app.py."""
 
+import re
 import runpy
 from types import SimpleNamespace
 
@@ -81,12 +82,13 @@ def test_detection_and_segmentation(config, tmp_path, picture):
             colours = [image.mean((0, 1)) for image in (shown, pixels)]
             np.testing.assert_allclose(*colours, atol=2)
     else:
-        parts = (
-            text.removeprefix('pixels: ').removesuffix(' %)').split(' %), ')
-        )
-        shares = [float(part.split('(')[1]) for part in parts]
+        parts = re.findall(r'(\w+) \((\d+\.\d) %\)', text)
+        listed = ', '.join(f'{name} ({share} %)' for name, share in parts)
+        assert text == f'pixels: {listed}'
+        names, shares = zip(*((name, float(share)) for name, share in parts))
+        assert set(names) <= set(classes) and len(set(names)) == len(names)
+        assert list(shares) == sorted(shares, reverse=True)
         assert sum(shares) == pytest.approx(100, abs=0.06 * len(shares))
-        assert {part.split(' (')[0] for part in parts} <= set(classes)
 
 
 def test_what_cannot_be_shown(app, tmp_path):

@@ -63,6 +63,7 @@ def test_from_a_folder_without_a_checkout(demo, tmp_path, monkeypatch):
             assert Path(dataset['data_root']).absolute().is_relative_to(data)
         # Where its first part has trained.
         start = cfg.get('checkpoint')
+        assert (start is None) == (part == 'cls')
         assert start is None or Path(start).parent == demo.WORK_DIR / 'cls'
 
 

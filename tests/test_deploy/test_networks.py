@@ -68,7 +68,9 @@ def test_a_retinanet_comes_with_its_head(tmp_path):
         *(f'cls_score_{level}' for level in range(5)),
         *(f'bbox_pred_{level}' for level in range(5)),
     ]
-    for out, expected in zip(outputs.values(), [*scores, *deltas]):
+    for out, expected in zip(
+        outputs.values(), [*scores, *deltas], strict=True
+    ):
         torch.testing.assert_close(out, expected)
 
 

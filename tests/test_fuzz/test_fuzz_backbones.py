@@ -137,11 +137,12 @@ def test_any_image_gives_features(model, shape, dtype, layout):
             assert out.isfinite().all()
         # Each image by itself, whatever else is in the batch.
         if shape[0] == 2 and dtype in (torch.float32, torch.float64):
-            for out, alone in zip(outs, model(x[:1])):
+            for out, alone in zip(outs, model(x[:1]), strict=True):
                 scale = alone.abs().max().clamp(min=1.0)
                 assert (out[:1] - alone).abs().max() < 1e-3 * scale
         # The meta device gives the same shapes.
-        for out, meta in zip(outs, model.to('meta')(x.to('meta'))):
+        metas = model.to('meta')(x.to('meta'))
+        for out, meta in zip(outs, metas, strict=True):
             assert out.shape == meta.shape and meta.is_contiguous()
 
 

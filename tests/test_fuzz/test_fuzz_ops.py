@@ -95,7 +95,7 @@ def test_gradients(grid, b, c, layout, path, seed):
     expected = torch.autograd.grad(
         y, (x, routing, basis), grad, materialize_grads=True
     )
-    for ours, theirs in zip(found, expected):
+    for ours, theirs in zip(found, expected, strict=True):
         assert ours.shape == theirs.shape
         assert_near(ours, theirs, torch.float64)
 

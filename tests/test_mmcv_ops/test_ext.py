@@ -121,7 +121,7 @@ def test_many_boxes_are_taken_in_parts(monkeypatch, most):
     monkeypatch.setattr(light.boxes, '_MOST_OVERLAPS', most)
     found = list(answers())
     assert len(found) == len(expected) > 20
-    for one, other in zip(found, expected):
+    for one, other in zip(found, expected, strict=True):
         assert torch.equal(one, other)
 
 
