@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """What the tests of the configs share."""
 
+import copy
 import functools
 import logging
 import re
@@ -19,13 +20,12 @@ CONFIGS = sorted(
 )
 
 
-@functools.cache
-def load(config):
-    """A config of this checkout, its toolbox's scope made the default.
+_read = functools.cache(Config.fromfile)
 
-    Shared: to be copied before it is changed.
-    """
-    return Config.fromfile(ROOT / config)
+
+def load(config):
+    """A config of this checkout, which a test may change."""
+    return copy.deepcopy(_read(ROOT / config))
 
 
 @functools.cache

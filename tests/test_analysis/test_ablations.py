@@ -25,7 +25,7 @@ CLS = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
 
 @pytest.fixture
 def config(digit_scenes):
-    cfg = copy.deepcopy(load(CLS))
+    cfg = load(CLS)
     for option in small_data('mmpretrain', digit_scenes):
         key, value = option.split('=')
         cfg.merge_from_dict({key: DictAction._parse_iterable(value)})

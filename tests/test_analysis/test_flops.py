@@ -61,7 +61,7 @@ def test_resizing_is_not_counted():
     ],
 )
 def test_classifier(config):
-    cfg = deepcopy(load(config))
+    cfg = load(config)
     cfg.model.backbone.img_size = SIZE
     _, found = config_flops(cfg)
     with torch.device('meta'):
@@ -88,7 +88,7 @@ def test_transforms_of_afno():
     ],
 )
 def test_models_of_every_toolbox(config):
-    cfg = deepcopy(load(config))
+    cfg = load(config)
     if 'mask-rcnn' in config:
         cfg.model.test_cfg.rpn.max_per_img = 10
     size, found = config_flops(cfg, [64, 96], depth=5)

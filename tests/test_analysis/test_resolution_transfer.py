@@ -25,7 +25,7 @@ COUNT = 24
 
 @pytest.fixture(scope='module')
 def config():
-    cfg = copy.deepcopy(load(CLS))
+    cfg = load(CLS)
     cfg.model.backbone.update(
         type='mmfft.DFFormer',
         arch=dict(embed_dims=[8, 8, 8, 16], depths=[1, 1, 1, 1]),

@@ -16,7 +16,7 @@ def image():
 
 def at_test_scale(config, scale):
     """The config, testing smaller images than it says."""
-    cfg = load(config).copy()
+    cfg = load(config)
     pipeline = cfg.test_dataloader.dataset.pipeline
     (resize,) = [step for step in pipeline if step.type == 'Resize']
     resize.scale = scale

@@ -62,7 +62,7 @@ def test_classification(tmp_path, picture, monkeypatch):
 @pytest.mark.parametrize('config', [DET, SEG])
 def test_detection_and_segmentation(config, tmp_path, picture):
     path, pixels = picture
-    cfg = load(config).copy()
+    cfg = load(config)
     checkpoint = save_random_weights(cfg, tmp_path)
     # The checkpoint of a training tells its classes.
     content = torch.load(checkpoint)

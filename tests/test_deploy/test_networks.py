@@ -1,5 +1,4 @@
 # Copyright (c) mmfft authors. All rights reserved.
-import copy
 import json
 
 import pytest
@@ -51,7 +50,7 @@ def test_metadata_tell_how_to_normalize(classifier):
 
 
 def test_a_retinanet_comes_with_its_head(tmp_path):
-    cfg = copy.deepcopy(load(RETINA))
+    cfg = load(RETINA)
     cfg.model.backbone.update(
         arch=dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1]), img_size=64
     )
@@ -75,7 +74,7 @@ def test_a_retinanet_comes_with_its_head(tmp_path):
 
 
 def test_a_config_of_no_toolbox_is_refused():
-    cfg = copy.deepcopy(load(CLS))
+    cfg = load(CLS)
     cfg.default_scope = 'mmengine'
     with pytest.raises(ConfigError, match="default_scope='mmengine'"):
         load_network(cfg, 'none.pth')

@@ -1,5 +1,4 @@
 # Copyright (c) mmfft authors. All rights reserved.
-import copy
 import math
 
 import numpy as np
@@ -110,7 +109,7 @@ def test_half_is_inside_alone(name, tmp_path):
 
 
 def test_a_segmentor_at_the_resolution_of_the_image(tmp_path):
-    cfg = copy.deepcopy(load(SEG))
+    cfg = load(SEG)
     cfg.model.backbone.update(arch=TINY, img_size=64)
     cfg.model.neck.update(in_channels=[8] * 4, out_channels=8)
     cfg.model.decode_head.update(

@@ -46,7 +46,7 @@ def test_a_classifier_gets_its_preprocessor():
 
 
 def test_synchronized_norms_run_on_one_cpu():
-    cfg = copy.deepcopy(load(SEG))
+    cfg = load(SEG)
     cfg.model.decode_head.norm_cfg = dict(type='SyncBN', requires_grad=True)
     kinds = {type(module) for module in build_model(cfg).modules()}
     assert nn.SyncBatchNorm not in kinds

@@ -207,7 +207,7 @@ def test_channels_are_chosen():
 
 
 def test_command(tmp_path, picture, call_tool, capsys):
-    cfg = load(SEG).copy()
+    cfg = load(SEG)
     checkpoint = save_random_weights(cfg, tmp_path)
     tool = 'analysis_tools/visualize_filters.py'
     out = tmp_path / 'new' / 'filters.png'

@@ -30,7 +30,7 @@ def train(tmp_path):
             Image.fromarray(pixels).save(path)
 
     def run(backends, **hook):
-        cfg = load(CONFIG).copy()
+        cfg = load(CONFIG)
         cfg.work_dir = str(tmp_path / 'work')
         cfg.experiment_name = f'hook_{tmp_path.parent.name}_{tmp_path.name}'
         loader = cfg.train_dataloader
