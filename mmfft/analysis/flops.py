@@ -13,7 +13,7 @@ from torch import nn
 
 from ..engine import build_model
 from ..errors import ConfigError
-from ..ops.flops import FORMULAS
+from ..ops.flops import COSTS, Cost
 
 
 def _shape(value: torch._C.Value) -> tuple[int, ...] | None:
@@ -21,11 +21,14 @@ def _shape(value: torch._C.Value) -> tuple[int, ...] | None:
     return tuple(value.type().sizes()) if is_tensor else None
 
 
-def _handle(formula: Callable[..., float]) -> Callable[[list, list], float]:
+def _handle(cost: Callable[..., Cost]) -> Callable[[list, list], float]:
     """Function that FlopAnalyzer calls with the values of a node."""
-    return lambda inputs, outputs: formula(
-        *map(_shape, inputs), out_shape=_shape(outputs[0])
-    )
+
+    def handle(inputs: list, outputs: list) -> float:
+        shapes = map(_shape, inputs)
+        return sum(cost(*shapes, out_shape=_shape(outputs[0])))
+
+    return handle
 
 
 class Complexity(NamedTuple):
@@ -49,10 +52,10 @@ def count_flops(model: nn.Module, *inputs: Any, depth: int = 3) -> Complexity:
 
     The analyser counts a multiplication with an addition as one FLOP and
     omits element-wise operations, except for norms. In addition the spectral
-    filters and AFNO's transforms are counted, by the formulas that PyTorch's
-    counter also has (:mod:`mmfft.ops.flops`), with each operation as one FLOP.
-    Filters are cached once they have been brought to the grid of an input, so
-    their resizing is not counted.
+    filters and AFNO's transforms are counted, by the costs that PyTorch's
+    counter also has (:mod:`mmfft.ops.flops`), with each operation of a
+    transform as one FLOP. Filters are cached once they have been brought to
+    the grid of an input, so their resizing is not counted.
 
     Args:
         model (nn.Module): Model in evaluation mode.
@@ -62,7 +65,7 @@ def count_flops(model: nn.Module, *inputs: Any, depth: int = 3) -> Complexity:
     Returns:
         Complexity: Figures of one call.
     """
-    handles = {f'mmfft::{name}': _handle(f) for name, f in FORMULAS.items()}
+    handles = {f'mmfft::{name}': _handle(cost) for name, cost in COSTS.items()}
     analyser = FlopAnalyzer(model, inputs).set_op_handle(**handles)
     analyser.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     analyser.tracer_warnings('none')
