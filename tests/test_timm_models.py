@@ -491,5 +491,7 @@ def test_bad_arguments_are_named(options, message):
 
 def test_unknown_layout_is_named(images):
     model = timm.create_model('gfnet_ti', img_size=SIZE)
-    with pytest.raises(ConfigError, match="output_fmt .* 'NHWC', got 'NLC'"):
+    with pytest.raises(
+        ConfigError, match=r"output_fmt .* 'NHWC'\), got 'NLC'"
+    ):
         model.forward_intermediates(images, output_fmt='NLC')
