@@ -391,7 +391,7 @@ def test_other_arguments_need_overwrite(tmp_path):
 def test_missing_files_are_noticed(tmp_path):
     make(tmp_path / 'a')
     next((tmp_path / 'a' / 'crops').rglob('*.png')).unlink()
-    with pytest.raises(FileExistsError, match='files where its manifest'):
+    with pytest.raises(FileExistsError, match='files, but its manifest'):
         make(tmp_path / 'a')
     assert make(tmp_path / 'a', overwrite=True)['created']
 

@@ -3,13 +3,13 @@
 
 The digits are the 1,797 of scikit-learn's ``load_digits``; the photographs
 are those inside the wheels of scikit-image and scikit-learn. One generator
-writes what the three toolboxes read::
+writes the files that the three toolboxes read::
 
     digit_scenes
     |-- meta.json                        arguments, sources, split, sha256
     |-- crops
-    |   |-- train.json, val.json         which digit and photo a crop shows
-    |   |-- train/{0..9}/00000.png       mmpretrain: a folder a class
+    |   |-- train.json, val.json         the digit and the photo of each crop
+    |   |-- train/{0..9}/00000.png       mmpretrain: a folder per class
     |   `-- val/{0..9}/00000.png
     `-- scenes
         |-- images
@@ -22,7 +22,7 @@ writes what the three toolboxes read::
             `-- validation/000001.png
 
 No digit and no photograph of the validation split appears in training. (The
-writers are not told in the source, so both splits may share a hand.)
+source does not name the writers, so a writer may appear in both splits.)
 """
 
 from .config import CLASSES, NAME, SPLITS, VERSION, DigitScenesConfig

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the files of a data set say of its pictures."""
+"""Annotations of the pictures of a data set."""
 
 from collections import Counter
 
@@ -18,16 +18,16 @@ from .sources import LICENCES, PHOTOS
 def annotate(
     owner: np.ndarray, labels: np.ndarray, digits: list[int]
 ) -> list[dict]:
-    """The digits of a scene in the terms of COCO, without ids.
+    """Make the COCO annotations of a scene, without ids.
 
     Args:
-        owner (np.ndarray): For each pixel 0 or 1 + the place in ``digits``
-            of the digit that owns it, (H, W).
+        owner (np.ndarray): Array (H, W): for each pixel 0, or 1 + the position
+            in ``digits`` of the digit that owns it.
         labels (np.ndarray): Classes of the digits, (N, ).
         digits (list[int]): Indices of the digits in the source.
 
     Returns:
-        list[dict]: An annotation for each digit.
+        list[dict]: One annotation per digit.
     """
     from pycocotools import mask as coco_mask
 
@@ -50,15 +50,15 @@ def annotate(
 
 
 def as_coco(scenes: list[dict], config: DigitScenesConfig, split: str) -> dict:
-    """The COCO file of a split.
+    """Make the content of the COCO file of a split.
 
     Args:
         scenes (list[dict]): File name, photo and annotations of each scene.
-        config (DigitScenesConfig): Size of the scenes.
+        config (DigitScenesConfig): Config of the data set.
         split (str): 'train' or 'val'.
 
     Returns:
-        dict: Content of the file.
+        dict: Content of the file, ready for JSON.
     """
     height, width = config.scene_size
     licences = {name: i for i, name in enumerate(LICENCES, 1)}
@@ -98,14 +98,14 @@ def as_coco(scenes: list[dict], config: DigitScenesConfig, split: str) -> dict:
 
 
 def count(crops: list[dict], scenes: list[dict]) -> dict:
-    """Numbers of pictures and digits of a split, for the manifest.
+    """Count the pictures and digits of a split, for the manifest.
 
     Args:
         crops (list[dict]): Records of the crops.
         scenes (list[dict]): File name, photo and annotations of each scene.
 
     Returns:
-        dict: Each number by its name.
+        dict: Numbers by name.
     """
     per_class = Counter(
         annotation['category_id']

@@ -1,33 +1,34 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What decides the content of a DigitScenes data set."""
+"""Arguments and names of the data set."""
 
 from dataclasses import asdict, dataclass
 
 from ...errors import ConfigError, require_whole_number
 
 NAME = 'DigitScenes'
-# Raised whenever the same arguments would give another picture.
+# Incremented whenever the same arguments would give a different picture.
 VERSION = '1.1'
 CLASSES = tuple('0123456789')
 
 SPLITS = ('train', 'val')
-# The folder of a split's scenes is named as ADE20K names it.
+# Folders of scenes have the names that ADE20K uses.
 SCENE_FOLDERS = dict(train='training', val='validation')
 
 
 @dataclass(frozen=True)
 class DigitScenesConfig:
-    """What decides the content of a DigitScenes data set.
+    """The arguments that decide the content of a DigitScenes data set.
 
     Args:
-        train_scenes (int): Scenes to train on. Defaults to 900.
-        val_scenes (int): Scenes to validate on. Defaults to 150.
-        train_crops (int): Crops to train on. Defaults to 12000.
-        val_crops (int): Crops to validate on. Defaults to 720.
+        train_scenes (int): Number of training scenes. Defaults to 900.
+        val_scenes (int): Number of validation scenes. Defaults to 150.
+        train_crops (int): Number of training crops. Defaults to 12000.
+        val_crops (int): Number of validation crops. Defaults to 720.
         scene_size (tuple[int, int]): Height and width of a scene, at least
             64 pixels each. Defaults to (192, 256).
-        crop_size (int): Side of a crop, at least 16. Defaults to 64.
-        seed (int): Seed of everything but the split, which is fixed.
+        crop_size (int): Side of a crop in pixels, at least 16. Defaults to
+            64.
+        seed (int): Seed of everything except the split, which is fixed.
             Defaults to 0.
 
     Raises:
@@ -60,9 +61,9 @@ class DigitScenesConfig:
             )
         for side, value in zip(('height', 'width'), size):
             require_whole_number(f'scene_size {side}', value, 64)
-        # A tuple whatever came in: the manifest is compared with it.
+        # Always a tuple, because the manifest is compared with it.
         object.__setattr__(self, 'scene_size', tuple(size))
 
     def as_json(self) -> dict:
-        """The arguments as they stand in the manifest."""
+        """Return the arguments as the manifest contains them."""
         return dict(asdict(self), scene_size=list(self.scene_size))

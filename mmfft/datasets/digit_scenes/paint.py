@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The pictures: backgrounds, digits, crops and scenes."""
+"""Painting of the pictures: backgrounds, digits, crops and scenes."""
 
 import colorsys
 import math
@@ -14,18 +14,18 @@ CROP_FILL = (0.7, 0.95)  # longer side of a digit / side of the crop
 MAX_DIGITS = 10
 MAX_ANGLE = 15.0  # degrees; a larger one would turn a 6 into a 9
 EMPTY_SCENES = 0.04
-MIN_VISIBLE = 0.6  # of a digit that the border or another digit cuts
-MIN_CONTRAST = 100.0  # luminance, of 255, between a digit and what is around
+MIN_VISIBLE = 0.6  # share of a digit that the border or another digit leaves
+MIN_CONTRAST = 100.0  # luminance, of 255, of a digit against its surroundings
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def _rng(
     config: DigitScenesConfig, kind: str, split: str, index: int
 ) -> np.random.Generator:
-    """A generator of its own for each picture.
+    """Make the random number generator of one picture.
 
-    A picture then depends neither on the order nor on the process in which
-    the others were made.
+    Since each picture has its own, it depends neither on the order nor on the
+    process in which the others are made.
     """
     kinds = ('crop', 'scene', 'order')
     key = (config.seed, kinds.index(kind), SPLITS.index(split), index)
@@ -35,10 +35,10 @@ def _rng(
 def background(
     rng: np.random.Generator, photo: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
-    """A part of a photograph at a random place, scale, flip and colour.
+    """Cut a part out of a photograph, with random scale, flip and colours.
 
     Args:
-        rng (np.random.Generator): Decides all of that.
+        rng (np.random.Generator): Source of all random choices.
         photo (np.ndarray): RGB image.
         size (tuple[int, int]): Height and width of the part.
 
@@ -60,8 +60,8 @@ def background(
     part = np.asarray(part, dtype=np.float32)
     if rng.random() < 0.5:
         part = part[:, ::-1]
-    # Less contrast leaves room for the digits; a tint gives the grey
-    # photographs colours too.
+    # Lower contrast lets the digits stand out; a tint gives colours to the
+    # grey photographs too.
     mean = part.mean()
     centre = np.clip(mean + rng.uniform(-25, 25), 40, 215)
     part = centre + rng.uniform(0.55, 0.9) * (part - mean)
@@ -72,15 +72,15 @@ def background(
 def draw_glyph(
     rng: np.random.Generator, glyph: np.ndarray, height: float
 ) -> np.ndarray:
-    """Draw one 8x8 digit smoothly, turned and slanted a little.
+    """Draw an 8x8 digit smoothly, rotated and slanted slightly.
 
     Args:
-        rng (np.random.Generator): Decides angle, slant and proportion.
+        rng (np.random.Generator): Source of angle, slant and aspect ratio.
         glyph (np.ndarray): The digit, (8, 8) in [0, 1].
         height (float): Height of the upright digit in pixels.
 
     Returns:
-        np.ndarray: Opacity in [0, 1], cut to the digit's bounding box.
+        np.ndarray: Opacity in [0, 1], cropped to the digit's bounding box.
     """
     from scipy import ndimage
 
@@ -102,7 +102,7 @@ def draw_glyph(
     centre = np.full(2, (7 + 2 * pad) / 2)
     offset = centre - matrix @ np.full(2, (side - 1) / 2)
     cells = np.pad(glyph, pad).astype(np.float64)
-    # Sharpened, so that the small holes of a 6 or an 8 stay open.
+    # Sharpen, so that the small holes of a 6 or an 8 stay open.
     cells += cells - ndimage.gaussian_filter(cells, 1)
     value = ndimage.affine_transform(
         cells,
@@ -111,7 +111,7 @@ def draw_glyph(
         output_shape=(side, side),
         order=3,
     )
-    # The ramp around the threshold is about 1.5 pixels wide at any size.
+    # The edge is about 1.5 pixels wide at any size.
     ramp = max(1.1 / cell, 0.1)
     alpha = np.clip((value - 0.5) / ramp + 0.5, 0, 1)
     alpha = alpha * alpha * (3 - 2 * alpha)
@@ -122,17 +122,17 @@ def draw_glyph(
 def pick_colour(
     rng: np.random.Generator, around: np.ndarray
 ) -> np.ndarray | None:
-    """A random colour that stands out from nearly all pixels around.
+    """Choose a random colour that contrasts with the pixels around it.
 
     Args:
-        rng (np.random.Generator): Decides hue, saturation and luminance.
+        rng (np.random.Generator): Source of hue, saturation and luminance.
         around (np.ndarray): Pixels (N, 3) that the digit will cover or
             touch.
 
     Returns:
-        np.ndarray | None: RGB in [0, 255], its luminance ``MIN_CONTRAST``
-        away from the mean and from the 10th and 90th percentile of those
-        pixels; None where no luminance is.
+        np.ndarray | None: RGB in [0, 255], whose luminance differs by
+        ``MIN_CONTRAST`` from the mean and from the 10th and 90th percentile
+        of those pixels; None if no luminance does.
     """
     luma = around @ _LUMA
     low, high = np.percentile(luma, (10, 90))
@@ -146,7 +146,7 @@ def pick_colour(
     colour = 255 * np.array(
         colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.3, 1), 1)
     )
-    # Towards black or white until the luminance is the one wanted.
+    # Move towards black or white until the luminance is the target.
     own = colour @ _LUMA
     if target <= own:
         return colour * (target / own)
@@ -154,19 +154,20 @@ def pick_colour(
 
 
 class Canvas:
-    """A picture, and which of the digits painted on it owns each pixel.
+    """A picture, and the digit that owns each of its pixels.
 
     Args:
-        image (np.ndarray): float32 RGB background.
+        image (np.ndarray): RGB background of dtype float32.
     """
 
     def __init__(self, image: np.ndarray) -> None:
         self.image = image
         self.owner = np.zeros(image.shape[:2], dtype=np.uint8)
-        self.areas: list[int] = []  # of the whole digits, uncut
+        # Pixels of each digit as drawn, before anything cut or covered it.
+        self.areas: list[int] = []
 
     def visible(self, index: int) -> float:
-        """The visible share of a digit, counted from 0."""
+        """Return the visible share of a digit; indices start at 0."""
         return (self.owner == index + 1).sum() / self.areas[index]
 
     def paint(
@@ -177,20 +178,20 @@ class Canvas:
         left: int,
         visible: tuple[float, float] = (MIN_VISIBLE, 1.0),
     ) -> bool:
-        """Paint a digit over the others, where it stays legible.
+        """Paint a digit over the others, if it is legible there.
 
         Args:
-            rng (np.random.Generator): Decides the colour.
+            rng (np.random.Generator): Source of colour and shade.
             alpha (np.ndarray): Opacity of the digit.
-            top (int): First row; may be outside.
-            left (int): First column; may be outside.
-            visible (tuple[float, float]): What share of the digit the
-                border may leave.
+            top (int): First row; may be outside the picture.
+            left (int): First column; may be outside the picture.
+            visible (tuple[float, float]): Lowest and highest share of the
+                digit that may be inside the picture.
 
         Returns:
-            bool: False, and nothing painted, where too little or too much
-            of it would be seen, where it would hide too much of another
-            digit, or where no colour stands out.
+            bool: Whether the digit was painted. It is not if too little or
+            too much of it would be visible, if it would hide too much of
+            another digit, or if no colour stands out.
         """
         height, width = self.owner.shape
         y0, y1 = max(top, 0), min(top + alpha.shape[0], height)
@@ -204,8 +205,8 @@ class Canvas:
             return False
 
         owner = self.owner[y0:y1, x0:x1]
-        # Touching is fine, crossing is not: little of the new one may lie
-        # on others, and enough of each other one must stay.
+        # Digits may touch but not cross: only a small part of the new one may
+        # cover others, and enough of each of them must stay visible.
         hidden = np.bincount(owner[mask], minlength=len(self.areas) + 1)[1:]
         if hidden.sum() > 0.1 * mask.sum():
             return False
@@ -215,7 +216,7 @@ class Canvas:
         ):
             return False
 
-        # The contrast counts in the digit's box with a margin around it.
+        # The contrast is that to the digit's box with a margin.
         margin = 3
         patch = self.image[
             max(y0 - margin, 0) : y1 + margin,
@@ -225,7 +226,7 @@ class Canvas:
         if colour is None:
             return False
 
-        # A slight shade over the digit, as light would give it.
+        # A slight gradient over the digit, as from light at one side.
         angle = rng.uniform(0, 2 * math.pi)
         rows, cols = np.mgrid[
             -1 : 1 : mask.shape[0] * 1j, -1 : 1 : mask.shape[1] * 1j
@@ -239,13 +240,13 @@ class Canvas:
         return True
 
     def box(self, index: int) -> list[int]:
-        """The box of what is seen of a digit, counted from 0.
+        """Return the bounding box of the visible part of a digit.
 
         Args:
-            index (int): Place of the digit among those painted.
+            index (int): Index of the digit; the first one painted is 0.
 
         Returns:
-            list[int]: Left, top, width and height, as COCO writes them.
+            list[int]: Left, top, width and height, as in COCO.
         """
         from scipy import ndimage
 
@@ -258,27 +259,28 @@ class Canvas:
         ]
 
     def pixels(self) -> np.ndarray:
-        """The picture as uint8."""
+        """Return the picture as uint8."""
         return np.clip(np.rint(self.image), 0, 255).astype(np.uint8)
 
 
 def make_crop(
     source: Source, config: DigitScenesConfig, split: str, index: int
 ) -> tuple[np.ndarray, dict]:
-    """Paint a crop: one digit, sometimes with a part of another beside it.
+    """Paint a crop: one digit, sometimes with part of another beside it.
 
     Args:
         source (Source): Digits and photographs.
-        config (DigitScenesConfig): Size and seed.
+        config (DigitScenesConfig): Config with size and seed.
         split (str): 'train' or 'val'.
-        index (int): Which crop of the split.
+        index (int): Index of the crop in the split.
 
     Returns:
-        tuple[np.ndarray, dict]: RGB image; label, digit, photo and box.
+        tuple[np.ndarray, dict]: RGB image, and its label, digit, photo and
+        box.
     """
     size = config.crop_size
     digits = source.digits[split]
-    # Round after round through all digits, each round in another order.
+    # All digits in turn, in a new order each time.
     turn, place = divmod(index, len(digits))
     digit = _rng(config, 'order', split, turn).permutation(digits)[place]
     rng = _rng(config, 'crop', split, index)
@@ -291,7 +293,7 @@ def make_crop(
             _paint_distractor(rng, canvas, source.glyphs[rng.choice(digits)])
         wanted = size * rng.uniform(*CROP_FILL)
         alpha = draw_glyph(rng, source.glyphs[digit], wanted)
-        # Turning makes a digit longer: once more at the length wanted.
+        # Rotation makes a digit longer; if it is now too long, start again.
         longer = max(alpha.shape)
         if longer > CROP_FILL[1] * size:
             continue
@@ -310,12 +312,12 @@ def make_crop(
 def _paint_distractor(
     rng: np.random.Generator, canvas: Canvas, glyph: np.ndarray
 ) -> None:
-    """Let a part of another digit look in at one side of a crop."""
+    """Paint part of another digit at one side of a crop."""
     size = canvas.owner.shape[0]
     alpha = draw_glyph(rng, glyph, size * rng.uniform(0.4, 0.7))
     height, width = alpha.shape
     along = rng.uniform(0, 1)
-    beyond = rng.uniform(0.55, 0.85)  # share of its box outside the crop
+    beyond = rng.uniform(0.55, 0.85)  # share of the box outside the crop
     top, left = [
         (-beyond * height, along * size - width / 2),
         (size - (1 - beyond) * height, along * size - width / 2),
@@ -328,17 +330,17 @@ def _paint_distractor(
 def make_scene(
     source: Source, config: DigitScenesConfig, split: str, index: int
 ) -> tuple[np.ndarray, np.ndarray, dict]:
-    """Paint a scene: up to ``MAX_DIGITS`` of many sizes, or none.
+    """Paint a scene: up to ``MAX_DIGITS`` digits of various sizes, or none.
 
     Args:
         source (Source): Digits and photographs.
-        config (DigitScenesConfig): Size and seed.
+        config (DigitScenesConfig): Config with size and seed.
         split (str): 'train' or 'val'.
-        index (int): Which scene of the split.
+        index (int): Index of the scene in the split.
 
     Returns:
-        tuple[np.ndarray, np.ndarray, dict]: RGB image; for each pixel 0 or
-        1 + the place of the digit that owns it; photo and digits.
+        tuple[np.ndarray, np.ndarray, dict]: RGB image; for each pixel 0, or
+        1 + the position of the digit that owns it; photo and digits.
     """
     rng = _rng(config, 'scene', split, index)
     height, width = config.scene_size
@@ -355,7 +357,8 @@ def make_scene(
         if len(digits) == count:
             break
         digit = rng.choice(source.digits[split])
-        # As many digits of 36 to 51 pixels as of 51 to 72.
+        # Uniform in the logarithm: as many digits of 36 to 51 pixels as of
+        # 51 to 72.
         wanted = math.exp(
             rng.uniform(math.log(DIGIT_SIZES[0]), math.log(high))
         )

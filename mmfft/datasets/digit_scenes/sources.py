@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Where the handwriting and the photographs come from."""
+"""Sources of the handwriting and the photographs."""
 
 import hashlib
 import importlib
@@ -49,26 +49,26 @@ class Photo:
     licence: str
 
     def file(self) -> Path:
-        """Path of the file.
+        """Return the path of the file.
 
         Raises:
-            FileNotFoundError: If the installed version does not carry it.
+            FileNotFoundError: If the installed version does not contain it.
         """
-        # Not through ``skimage.data``, which would download a file that
-        # another version of the wheel leaves out.
+        # Not through ``skimage.data``, which would download a file that the
+        # installed version does not contain.
         module = importlib.import_module(self.package)
         file = Path(module.__file__).parent / self.path
         if not file.is_file():
             raise FileNotFoundError(
                 f'{DISTRIBUTIONS[self.package]} {module.__version__} does '
-                f'not carry {self.path}, which {NAME} needs; it was made '
+                f'not contain {self.path}, which {NAME} needs; it was made '
                 'with scikit-image 0.26 and scikit-learn 1.9'
             )
         return file
 
 
-# Photographs whose licence the package's own documentation names. Left out:
-# photographs without a named licence, and those that show text or numerals.
+# Photographs whose licence is named in the documentation of the package.
+# Excluded are those without a named licence and those with text or numerals.
 PHOTOS = dict(
     train=dict(
         astronaut=Photo(
@@ -90,8 +90,8 @@ PHOTOS = dict(
     ),
     val=dict(
         coffee=Photo('skimage', 'data/coffee.png', 'Rachel Michetti', _CC0),
-        # The README of scikit-learn names danielbuechele here too, but the
-        # photograph to which it links is one of vultilion.
+        # The README of scikit-learn names danielbuechele here too, but it
+        # links to a photograph by vultilion.
         flower=Photo(
             'sklearn', 'datasets/images/flower.jpg', 'vultilion', _CC_BY_2
         ),
@@ -102,10 +102,10 @@ PHOTOS = dict(
 
 
 def require_packages() -> None:
-    """See that all packages that the generator needs are installed.
+    """Check that all packages that the generator needs are installed.
 
     Raises:
-        ImportError: If one is not; the message says how to install it.
+        ImportError: If one is missing. The message says how to install it.
     """
     for name, distribution in DISTRIBUTIONS.items():
         try:
@@ -140,7 +140,7 @@ class Source:
         """Read digits and photographs out of the installed packages.
 
         Raises:
-            FileNotFoundError: If a package does not carry a photograph.
+            FileNotFoundError: If a package does not contain a photograph.
             ImportError: If a package is missing.
         """
         require_packages()
@@ -167,14 +167,14 @@ class Source:
         )
 
     def as_json(self) -> dict:
-        """Origin, author and licence of everything, for the manifest."""
+        """Return origins, authors and licences, for the manifest."""
         return dict(
             digits=dict(
                 package='scikit-learn',
                 loader='sklearn.datasets.load_digits',
                 author='E. Alpaydin, C. Kaynak',
                 title='Optical Recognition of Handwritten Digits (UCI)',
-                # Named by the UCI repository; scikit-learn's text has none.
+                # The UCI repository names it; scikit-learn names none.
                 url='https://archive.ics.uci.edu/dataset/80',
                 license=_CC_BY_4,
             ),
@@ -194,10 +194,10 @@ class Source:
 
 
 def split_digits(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Split digits between train and val, with the same share of a class.
+    """Split digits between train and val, with equal shares of each class.
 
-    The split is fixed: no argument, the seed included, moves a digit from
-    one side to the other, so that results of other seeds stay comparable.
+    The split is fixed: it does not depend on any argument, including the
+    seed, so that results with different seeds are comparable.
 
     Args:
         labels (np.ndarray): Classes of the digits, (N, ).

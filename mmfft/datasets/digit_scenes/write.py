@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The files: pictures by several processes, and the folder as a whole."""
+"""Writing of the files by several processes, and of the whole folder."""
 
 import contextlib
 import hashlib
@@ -36,7 +36,7 @@ _JOB: tuple = ()  # source, config and folder, set once in each worker
 def _start_worker(*job) -> None:
     global _JOB
     _JOB = job
-    # Ctrl-C is the parent's to handle; it stops the workers.
+    # The parent handles Ctrl-C and stops the workers.
     if multiprocessing.parent_process() is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -45,12 +45,12 @@ def _save(array: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Twice as fast as the usual level 6, files 5 % larger.
+    # Twice as fast as the default level 6; files are 5 % larger.
     Image.fromarray(array).save(path, format='PNG', compress_level=3)
 
 
 def _write_item(item: tuple[str, str, int]) -> dict:
-    """Make and write one picture; return what the annotations say of it."""
+    """Make and write one picture; return its record for the annotations."""
     kind, split, index = item
     source, config, root = _JOB
     if kind == 'crop':
@@ -74,14 +74,14 @@ def _write_item(item: tuple[str, str, int]) -> dict:
 
 
 def _run(items: list, job: tuple, workers: int) -> Iterator[dict]:
-    """Yield the records of the items in order, made by some processes."""
-    # A process costs a second to start; it is not worth it for a few items.
+    """Make all pictures in several processes; yield the records in order."""
+    # A process takes a second to start, which few items do not repay.
     workers = min(workers, 1 + len(items) // 128)
     if workers == 1:
         _start_worker(*job)
         yield from map(_write_item, items)
         return
-    # Spawned, since forking is not safe beside the threads of torch or rich.
+    # Spawned, since forking is not safe with the threads of torch or rich.
     pool = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context('spawn'),
@@ -100,7 +100,7 @@ def _write_json(content, path: Path, indent: int | None = None) -> None:
 
 
 def _files(root: Path) -> list[Path]:
-    """All files of a data set but the manifest, in a fixed order."""
+    """List all files of a data set except the manifest, in a fixed order."""
     return sorted(
         path.relative_to(root)
         for path in root.rglob('*')
@@ -109,13 +109,16 @@ def _files(root: Path) -> list[Path]:
 
 
 def content_hash(root) -> str:
-    """The sha256 over names and content of all files but the manifest.
+    """Compute the sha256 of names and content of all files.
+
+    The manifest is left out: it contains the result as ``sha256``, so that
+    changes of the files can be detected.
 
     Args:
         root (str | Path): Folder of a data set.
 
     Returns:
-        str: What ``meta.json`` holds as ``sha256`` if nothing was changed.
+        str: The sha256 in hexadecimal digits.
     """
     root = Path(root)
     total = hashlib.sha256()
@@ -139,7 +142,7 @@ def _build(
         for index in range(getattr(config, f'{split}_{kind}s'))
     ]
     records = defaultdict(list)
-    # Closed before anyone removes the folder that the workers write into.
+    # Close the pool before the folder to which it writes is removed.
     with contextlib.closing(
         _run(items, (source, config, root), workers)
     ) as results:
@@ -158,7 +161,7 @@ def _build(
             as_coco(scenes, config, split),
             root / 'scenes' / 'annotations' / f'instances_{folder}.json',
         )
-        # Folders that no picture needed are there all the same.
+        # Make the folders that no picture needed as well.
         for path in (
             *(root / 'crops' / split / label for label in CLASSES),
             root / 'scenes' / 'images' / folder,
@@ -167,7 +170,7 @@ def _build(
             path.mkdir(parents=True, exist_ok=True)
         counts[split] = count(crops, scenes)
     manifest = _manifest(root, config, source, counts)
-    # Last, so that a folder with a manifest is a whole data set.
+    # Last, so that a folder with a manifest is a complete data set.
     _write_json(manifest, root / 'meta.json', indent=2)
     return manifest
 
@@ -175,7 +178,7 @@ def _build(
 def _manifest(
     root: Path, config: DigitScenesConfig, source: Source, counts: dict
 ) -> dict:
-    """What is known of a data set, from its arguments to its hash."""
+    """Make the manifest: arguments, counts, sources and hash."""
     return dict(
         name=NAME,
         version=VERSION,
@@ -184,7 +187,7 @@ def _manifest(
         classes=list(CLASSES),
         files=len(_files(root)),
         sha256=content_hash(root),
-        # The pictures may differ by a rounding between versions of these.
+        # Other versions of these may round differently.
         packages={
             package: importlib.metadata.version(package)
             for package in ('numpy', *DISTRIBUTIONS.values())
@@ -203,10 +206,13 @@ def _manifest(
 def _existing(
     out_dir: Path, config: DigitScenesConfig, overwrite: bool
 ) -> dict | None:
-    """What stands at the place: the same data set, or none that matters.
+    """Return the manifest of the same data set if it exists already.
+
+    None is returned if ``out_dir`` does not exist, is empty, or holds a data
+    set that is to be overwritten.
 
     Raises:
-        FileExistsError: If something stands there that must not go.
+        FileExistsError: If ``out_dir`` holds anything else.
     """
     if not out_dir.exists():
         return None
@@ -228,8 +234,8 @@ def _existing(
         ours = False
     if not ours:
         raise FileExistsError(
-            f'{out_dir} holds something else than a {NAME} data set and is '
-            'left alone: give another out_dir'
+            f'{out_dir} does not hold a {NAME} data set and is left alone: '
+            'give another out_dir'
         )
     if overwrite:
         return None
@@ -240,13 +246,13 @@ def _existing(
         raise FileExistsError(
             f'{out_dir} holds a {NAME} data set of version '
             f'{manifest.get("version")} made with {manifest.get("config")}; '
-            f'wanted is version {VERSION} with {config.as_json()}: give '
+            f'version {VERSION} with {config.as_json()} was requested: give '
             'another out_dir or overwrite it'
         )
     found = len(_files(out_dir))
     if found != manifest.get('files'):
         raise FileExistsError(
-            f'{out_dir} holds {found} files where its manifest names '
+            f'{out_dir} holds {found} files, but its manifest says '
             f'{manifest.get("files")}: give another out_dir or overwrite it'
         )
     return manifest
@@ -259,39 +265,39 @@ def make_digit_scenes(
     progress: bool = True,
     overwrite: bool = False,
 ) -> dict:
-    """Make the DigitScenes data set, unless it is there already.
+    """Make the DigitScenes data set, unless it exists already.
 
-    The files are built in a hidden folder beside ``out_dir`` that takes its
-    name at the end, so nothing half made ever stands there. The same
-    arguments give the same bytes, whatever ``workers`` is.
+    The files are written to a hidden folder beside ``out_dir``, which is
+    renamed at the end, so that ``out_dir`` is never incomplete. The same
+    arguments give the same bytes, whatever the number of workers.
 
-    With more than one worker the calling script needs the usual
+    With more than one worker, the calling script needs the usual
     ``if __name__ == '__main__':``, since the processes are spawned.
 
     Args:
         out_dir (str | Path): Folder of the data set.
-        config (DigitScenesConfig, optional): What to make. Defaults to
-            ``DigitScenesConfig()``.
-        workers (int, optional): Processes that paint. Defaults to the
-            number of CPUs.
+        config (DigitScenesConfig, optional): Arguments of the data set.
+            Defaults to ``DigitScenesConfig()``.
+        workers (int, optional): Number of processes. Defaults to the number
+            of CPUs.
         progress (bool): Whether to show a progress bar. Defaults to True.
-        overwrite (bool): Whether a DigitScenes data set that stands at
-            ``out_dir`` is replaced. A folder with anything else in it never
-            is. Defaults to False.
+        overwrite (bool): Whether to replace a DigitScenes data set at
+            ``out_dir``. A folder with any other content is never replaced.
+            Defaults to False.
 
     Returns:
-        dict: The manifest (``meta.json``), and as ``created`` whether the
-        data set was made now.
+        dict: The manifest (``meta.json``), with a key ``created`` that says
+        whether the data set was made by this call.
 
     Raises:
-        FileExistsError: If something else stands at ``out_dir``.
+        FileExistsError: If ``out_dir`` holds anything else.
         ImportError: If a package of ``mmfft[demo]`` is missing.
         ConfigError: If an argument cannot be used (a ValueError).
     """
     config = config or DigitScenesConfig()
     workers = (os.cpu_count() or 1) if workers is None else workers
     require_whole_number('workers', workers, 1)
-    # The place that a link points to is filled, not the link replaced.
+    # If it is a link, fill its target and keep the link.
     out_dir = Path(out_dir).expanduser().resolve()
     manifest = _existing(out_dir, config, overwrite)
     if manifest is not None:
@@ -304,7 +310,7 @@ def make_digit_scenes(
     new.mkdir(parents=True)
     try:
         manifest = _build(new, config, workers, progress)
-        # Once more: another process may have been there meanwhile.
+        # Check again: another process may have made it in the meantime.
         faster = _existing(out_dir, config, overwrite)
         if faster is not None:
             return dict(faster, created=False)
