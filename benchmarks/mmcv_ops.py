@@ -64,7 +64,7 @@ def main(argv=None):
     if describe().startswith('compiled'):
         contenders['compiled'] = importlib.import_module('mmcv._ext')
     else:
-        print(f'light ops alone, since those in use are {describe()}')
+        print(f'light ops only, since those in use are {describe()}')
     rows = []
     for mode, op, count in cases(
         args.mode, (*BOXES_ALONE, 'roi_align'), args.boxes

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Errors that the user can mend, and the checks that raise them."""
+"""Errors that the user can fix, and the checks that raise them."""
 
 from collections.abc import Sequence
 from typing import Any

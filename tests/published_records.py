@@ -35,7 +35,7 @@ _FAMILIES = dict(
 
 
 def published_state_dict(arch):
-    """The records' weights, from the name of each tensor alone."""
+    """The records' weights, from only the name of each tensor."""
     return {
         name: torch.from_numpy(_value(name, shape))
         for name, shape in SHAPES[arch].items()

@@ -172,7 +172,7 @@ def test_default_cfg(name, shared_model, features):
 
 def test_classifier(shared_model, logits, features):
     model = copy.copy(shared_model)
-    # The head alone is changed here.
+    # Only the head is changed here.
     model._modules = dict(
         shared_model._modules, head=copy.deepcopy(shared_model.head)
     )

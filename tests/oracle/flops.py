@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""FLOPs of the backbones and classifiers by hand, from their arch alone."""
+"""FLOPs of the backbones and classifiers by hand, from only their arch."""
 
 from math import log2
 

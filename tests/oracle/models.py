@@ -70,7 +70,7 @@ class StarReLU(nn.Module):
 
 
 class HalfSpectrum(nn.Module):
-    """Filters and the grid that they lie on; this grid alone."""
+    """Filters, which are used only on the grid that they lie on."""
 
     def __init__(self, grid: tuple[int, int], num_filters: int):
         super().__init__()

@@ -97,7 +97,7 @@ def test_a_device_that_is_not_here(tmp_path, monkeypatch):
     assert set(read_file(str(path), map_location='cpu')) == set(weights())
 
 
-# ------------------------------------------------------ taking weights alone
+# ------------------------------------------------------ taking only weights
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_steps_on_coco(config, peak, warmup, steps):
     assert found[0] == pytest.approx(0.001 * peak)
     assert found[warmup // 2] == pytest.approx(peak / 2, rel=0.01)
     assert found[-1] == pytest.approx(peak)
-    # The epochs alone, on top of the first iteration's factor.
+    # Only the epochs, on top of the first iteration's factor.
     found = rates(path, steps[-1], by_epoch=True)
     first, second, last = steps
     assert [rate / found[0] for rate in found] == pytest.approx(

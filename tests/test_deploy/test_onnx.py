@@ -37,7 +37,7 @@ SEG = 'configs/cdfformer/cdfformer-s18_fpn_8xb4-40k_ade20k-512x512.py'
 
 
 class Features(Network):
-    """A backbone alone."""
+    """Only a backbone."""
 
     def named_outputs(self, image):
         return {f'feature_{i}': x for i, x in enumerate(self.model(image))}

@@ -200,7 +200,7 @@ def test_a_backbone_with_published_weights(tmp_path, monkeypatch, caplog):
     with caplog.at_level('INFO', logger='mmfft'):
         names = run_example('load_checkpoint_file')
     assert [names[f'c{i}'].shape[2] for i in (3, 4, 5)] == [64, 32, 16]
-    # Output norms are of dense prediction alone.
+    # Only dense prediction has output norms.
     assert all(k.startswith('norm') for k in names['result'].missing_keys)
     stem = names['backbone'].downsample_layers[0].conv.weight
     assert torch.equal(stem, published['downsample_layers.0.conv.weight'])

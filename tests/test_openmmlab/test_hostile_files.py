@@ -171,7 +171,7 @@ def test_that_list_does_run_it(tmp_path):
 
 
 def test_mmengine_has_no_other_scheme():
-    """All are above, but ``pavi``, whose package is not to be had."""
+    """All are above except ``pavi``, whose package is not available."""
     assert set(CheckpointLoader._schemes) == {
         *('', 'http://', 'https://', 'mmfft://', 'pavi://', 'mmcls://'),
         *('modelzoo://', 'torchvision://', 'open-mmlab://', 'openmmlab://'),
