@@ -1,4 +1,4 @@
-# CDFFormer-B36 fine-tuned at 384 pixels, by the recipe of ConvFormer.
+# CDFFormer-B36 fine-tuned at 384 pixels, with the recipe of ConvFormer.
 _base_ = '../dfformer/dfformer-b36_8xb128_in1k-384px.py'
 
 model = dict(backbone=dict(type='mmfft.CDFFormer'))

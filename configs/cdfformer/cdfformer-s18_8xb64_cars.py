@@ -1,4 +1,4 @@
-# CDFFormer-S18 on Stanford Cars, by GFNet's recipe: this family has none.
+# CDFFormer-S18 on Stanford Cars, with GFNet's recipe: this family has none.
 _base_ = '../dfformer/dfformer-s18_8xb64_cars.py'
 
 model = dict(

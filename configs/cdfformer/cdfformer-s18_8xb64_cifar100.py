@@ -1,4 +1,4 @@
-# CDFFormer-S18 on CIFAR-100, by GFNet's recipe: this family has none.
+# CDFFormer-S18 on CIFAR-100, with GFNet's recipe: this family has none.
 _base_ = '../dfformer/dfformer-s18_8xb64_cifar100.py'
 
 model = dict(

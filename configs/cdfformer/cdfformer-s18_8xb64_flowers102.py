@@ -1,4 +1,4 @@
-# CDFFormer-S18 on Flowers-102, by GFNet's recipe: this family has none.
+# CDFFormer-S18 on Flowers-102, with GFNet's recipe: this family has none.
 _base_ = '../dfformer/dfformer-s18_8xb64_flowers102.py'
 
 model = dict(

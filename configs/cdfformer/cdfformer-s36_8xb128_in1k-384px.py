@@ -1,4 +1,4 @@
-# CDFFormer-S36 fine-tuned at 384 pixels, by the recipe of ConvFormer.
+# CDFFormer-S36 fine-tuned at 384 pixels, with the recipe of ConvFormer.
 _base_ = '../dfformer/dfformer-s36_8xb128_in1k-384px.py'
 
 model = dict(backbone=dict(type='mmfft.CDFFormer'))

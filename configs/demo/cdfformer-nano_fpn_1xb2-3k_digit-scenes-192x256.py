@@ -8,8 +8,9 @@ _base_ = [
 checkpoint = 'work_dirs/demo/cls/epoch_8.pth'
 # SyncBN needs a GPU.
 norm_cfg = dict(type='GN', num_groups=8, requires_grad=True)
-# PyTorch's own, of smaller weights: AdamW moves them faster than those of
-# mmcv, from which the first iterations learn background alone.
+# PyTorch's own initialization, which has smaller weights. AdamW moves them
+# faster than those of mmcv, with which the first iterations learn only
+# background.
 init_cfg = dict(
     type='Kaiming',
     layer='Conv2d',
@@ -25,7 +26,8 @@ model = dict(
         arch=_base_.nano,
         img_size=(192, 256),
         frozen_stages=0,
-        # The filters change from the crops' grid to the scenes'.
+        # The filters are resized from the grid of the crops to that of the
+        # scenes.
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
     neck=dict(
@@ -39,8 +41,8 @@ model = dict(
         dropout_ratio=0.,
         norm_cfg=norm_cfg,
         init_cfg=init_cfg,
-        # Nine pixels of ten are background; the digits' classes are what a
-        # short training is short for.
+        # Nine of ten pixels are background, and a short training has too
+        # little time for the classes of the digits.
         loss_decode=dict(class_weight=[0.4] + [1.] * 10)))
 
 train_dataloader = dict(batch_size=2)

@@ -13,11 +13,12 @@ model = dict(
         arch=_base_.nano,
         img_size=(192, 256),
         frozen_stages=1,
-        # The filters change from the crops' grid to the scenes'.
+        # The filters are resized from the grid of the crops to that of the
+        # scenes.
         init_cfg=dict(
             type='Pretrained', checkpoint=checkpoint, prefix='backbone.')),
-    # Digits are between 20 and 100 pixels large: strides 8 to 32 hold them,
-    # and the narrow heads keep an iteration within half a second on a CPU.
+    # Digits are 20 to 100 pixels large, so strides 8 to 32 are enough. The
+    # narrow heads keep an iteration within half a second on a CPU.
     neck=dict(
         in_channels=[24, 48, 96, 128],
         out_channels=width,

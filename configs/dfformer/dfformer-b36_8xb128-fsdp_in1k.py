@@ -15,8 +15,8 @@ strategy = dict(
     state_dict_cfg='full')
 optim_wrapper = dict(
     use_fsdp=True,
-    # The optimizer sees shards of one dimension: what has one in truth is
-    # told by name.
+    # The optimizer only sees shards of one dimension. The parameters that
+    # really have one dimension are recognized by name.
     paramwise_cfg=dict(
         _delete_=True,
         norm_decay_mult=0.,

@@ -4,6 +4,6 @@ _base_ = './dfformer-s18_8xb128_in1k.py'
 model = dict(
     backbone=dict(
         arch='m36',
-        # Published for S18 only; ConvFormer's, the nearest relative.
+        # Published for S18 only. This is ConvFormer's, the closest relative.
         drop_path_rate=0.4),
     head=dict(in_channels=576))

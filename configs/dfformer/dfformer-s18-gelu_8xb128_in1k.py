@@ -1,4 +1,4 @@
-# Ablation: DFFormer-S18 with GELU, in the routing MLP still StarReLU.
+# Ablation: DFFormer-S18 with GELU; the routing MLP keeps StarReLU.
 _base_ = './dfformer-s18_8xb128_in1k.py'
 
 model = dict(backbone=dict(act_cfg=dict(type='mmfft.GELU')))

@@ -1,4 +1,4 @@
-# DFFormer-S18 fine-tuned at 384 pixels, by the recipe of ConvFormer.
+# DFFormer-S18 fine-tuned at 384 pixels, with the recipe of ConvFormer.
 _base_ = [
     '../_base_/models/dfformer_cls.py',
     '../_base_/datasets/imagenet_384_dfformer.py',
@@ -13,6 +13,6 @@ model = dict(
         img_size=384,
         drop_path_rate=0.3),
     head=dict(in_channels=512, dropout=0.4),
-    # Neither mixup nor CutMix.
+    # No mixup and no CutMix.
     train_cfg=None)
 load_from = 'mmfft://dfformer-s18_in1k'

@@ -1,4 +1,4 @@
-# DFFormer-S18 on CIFAR-10, by GFNet's recipe: this family has none.
+# DFFormer-S18 on CIFAR-10, with GFNet's recipe: this family has none.
 _base_ = [
     '../_base_/models/dfformer_cls.py', '../_base_/datasets/cifar10_224.py',
     '../_base_/schedules/transfer_bs512.py',

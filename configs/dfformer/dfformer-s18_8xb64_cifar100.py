@@ -1,4 +1,4 @@
-# DFFormer-S18 on CIFAR-100, by GFNet's recipe: this family has none.
+# DFFormer-S18 on CIFAR-100, with GFNet's recipe: this family has none.
 _base_ = [
     '../_base_/models/dfformer_cls.py', '../_base_/datasets/cifar100_224.py',
     '../_base_/schedules/transfer_bs512.py',

@@ -1,4 +1,4 @@
-# GFFormer-S18, static filters for comparison, on ImageNet-1K.
+# GFFormer-S18 on ImageNet-1K: static filters for comparison.
 _base_ = './dfformer-s18_8xb128_in1k.py'
 
 model = dict(backbone=dict(type='mmfft.GFFormer'))

@@ -1,5 +1,5 @@
 # Semantic FPN with GFNet-H-S on ADE20K.
-# GFNet's authors name PVT's recipe, which this is.
+# This is PVT's recipe, which GFNet's authors name.
 _base_ = './gfnet-h-ti_fpn_8xb4-40k_ade20k-512x512.py'
 
 model = dict(

@@ -12,7 +12,7 @@ model = dict(
         arch='h-ti',
         out_indices=(3, ),
         img_size=384,
-        # Published: evaluation mode while fine-tuning, which for this model
+        # As published: evaluation mode while fine-tuning, which for this model
         # means no stochastic depth.
         drop_path_rate=0.),
     head=dict(in_channels=512))

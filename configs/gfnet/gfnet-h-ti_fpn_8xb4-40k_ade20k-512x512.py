@@ -1,5 +1,5 @@
 # Semantic FPN with GFNet-H-Ti on ADE20K.
-# GFNet's authors name PVT's recipe, which this is.
+# This is PVT's recipe, which GFNet's authors name.
 _base_ = [
     '../_base_/models/semantic-fpn.py',
     '../_base_/datasets/ade20k_512x512_align32.py',

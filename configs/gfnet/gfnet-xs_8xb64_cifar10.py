@@ -9,7 +9,7 @@ model = dict(
     backbone=dict(
         type='mmfft.GFNet',
         arch='xs',
-        # Published: evaluation mode while fine-tuning, which for this model
+        # As published: evaluation mode while fine-tuning, which for this model
         # means no stochastic depth.
         drop_path_rate=0.,
         init_cfg=dict(

@@ -1,5 +1,5 @@
 # RetinaNet with GFNet-H-B on COCO.
-# Not published for GFNet; DFFormer's recipe.
+# No recipe was published for GFNet; this is DFFormer's.
 _base_ = './retinanet_gfnet-h-ti_fpn_1x_coco.py'
 
 model = dict(

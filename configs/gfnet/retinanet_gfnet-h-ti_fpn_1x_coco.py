@@ -1,5 +1,5 @@
 # RetinaNet with GFNet-H-Ti on COCO.
-# Not published for GFNet; DFFormer's recipe.
+# No recipe was published for GFNet; this is DFFormer's.
 _base_ = [
     '../_base_/models/retinanet_fpn.py',
     '../_base_/datasets/coco_detection.py',

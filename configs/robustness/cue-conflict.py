@@ -1,8 +1,8 @@
 # Shape of one class, texture of another: the stimuli of
-# https://arxiv.org/abs/1811.12231 in 16 classes, which mmpretrain's metric
-# makes of the 1,000 as published. tools/analysis_tools/shape_bias.py reads the
-# decisions that it writes.
-# MODEL is a config of an ImageNet-1K classifier, seen from configs/.
+# https://arxiv.org/abs/1811.12231 in 16 classes. mmpretrain's metric maps the
+# 1,000 classes to these 16 as published. tools/analysis_tools/shape_bias.py
+# reads the decisions that it writes.
+# MODEL is a config of an ImageNet-1K classifier, relative to configs/.
 _base_ = '../{{$MODEL:dfformer/dfformer-s18_8xb128_in1k}}.py'
 
 model_name = '{{$MODEL:dfformer/dfformer-s18_8xb128_in1k}}'.split('/')[-1]

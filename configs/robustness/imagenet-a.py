@@ -1,5 +1,5 @@
 # ImageNet-A, https://arxiv.org/abs/1907.07174: accuracy among its 200 classes.
-# MODEL is a config of an ImageNet-1K classifier, seen from configs/.
+# MODEL is a config of an ImageNet-1K classifier, relative to configs/.
 _base_ = '../{{$MODEL:dfformer/dfformer-s18_8xb128_in1k}}.py'
 
 test_dataloader = dict(

@@ -1,5 +1,6 @@
-# ImageNet-Sketch, https://arxiv.org/abs/1905.13549: the 1,000 classes, drawn.
-# MODEL is a config of an ImageNet-1K classifier, seen from configs/.
+# ImageNet-Sketch, https://arxiv.org/abs/1905.13549: sketches of the 1,000
+# classes.
+# MODEL is a config of an ImageNet-1K classifier, relative to configs/.
 _base_ = '../{{$MODEL:dfformer/dfformer-s18_8xb128_in1k}}.py'
 
 test_dataloader = dict(

@@ -1,5 +1,5 @@
-# Stylized-ImageNet, https://arxiv.org/abs/1811.12231: the validation images
-# in the texture of paintings.
+# Stylized-ImageNet, https://arxiv.org/abs/1811.12231: the validation
+# images with the texture of paintings.
 _base_ = './imagenet-sketch.py'
 
 test_dataloader = dict(

@@ -1,4 +1,4 @@
-# ADE20K, 150 classes: as mmsegmentation's own `ade20k`.
+# ADE20K, 150 classes, like mmsegmentation's own `ade20k`.
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
@@ -19,7 +19,8 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    # After the resize: predictions are compared at the size of the labels.
+    # Loaded after the resize, because predictions are compared at the size
+    # of the labels.
     dict(type='LoadAnnotations', reduce_zero_label=True),
     dict(type='PackSegInputs')
 ]

@@ -1,5 +1,5 @@
-# ADE20K, tested at multiples of 32 pixels, as PVT's Semantic FPN is
-# (https://github.com/whai362/PVT, branch v1) and GFNet's after it.
+# ADE20K, tested at multiples of 32 pixels, like PVT's Semantic FPN
+# (https://github.com/whai362/PVT, branch v1) and GFNet's, which follows it.
 _base_ = './ade20k_512x512.py'
 
 test_pipeline = [

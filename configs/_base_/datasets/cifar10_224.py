@@ -1,4 +1,4 @@
-# CIFAR-10 enlarged to 224 pixels, as GFNet was transferred to it
+# CIFAR-10 enlarged to 224 pixels, as in GFNet's transfer
 # (https://github.com/raoyongming/GFNet, datasets.py).
 dataset_type = 'CIFAR10'
 data_root = 'data/cifar10'
@@ -40,7 +40,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
-# mmpretrain's own train and test scripts would put these three in.
+# mmpretrain's own train and test scripts would add these three settings.
 loader = dict(
     pin_memory=True,
     persistent_workers=True,

@@ -1,4 +1,4 @@
-# COCO 2017, boxes: as mmdet's own `coco_detection`.
+# COCO 2017, boxes, like mmdet's own `coco_detection`.
 dataset_type = 'CocoDataset'
 data_root = 'data/coco/'
 backend_args = None

@@ -1,4 +1,4 @@
-# COCO 2017, boxes and masks: as mmdet's own `coco_instance`.
+# COCO 2017, boxes and masks, like mmdet's own `coco_instance`.
 _base_ = './coco_detection.py'
 
 train_pipeline = _base_.train_pipeline

@@ -1,4 +1,4 @@
-# DigitScenes, single digits: an ImageNet-style folder, for mmpretrain.
+# DigitScenes, single digits in an ImageNet-style folder, for mmpretrain.
 dataset_type = 'CustomDataset'
 data_root = 'data/digit_scenes/'
 data_preparation = 'python tools/dataset_converters/digit_scenes.py'
@@ -9,8 +9,9 @@ data_preprocessor = dict(
     std=[58.395, 57.12, 57.375],
     to_rgb=True)
 
-# The digits are few, 1,437 for training: they are sheared, turned a little
-# (a 6 must not become a 9) and moved. No flips; the colours vary as they are.
+# There are only 1,437 digits for training, so they are sheared, rotated a
+# little (a 6 must not become a 9) and shifted. They are not flipped, and their
+# colours already vary.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -32,7 +33,8 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='PackInputs'),
 ]
-# Turned a little to both sides: mirrored digits would be none.
+# Rotated a little to both sides instead of mirrored: a mirrored digit is not
+# a digit.
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(
@@ -43,12 +45,13 @@ tta_pipeline = [
         ], [dict(type='PackInputs')]])
 ]
 
-# mmpretrain's own train and test scripts would put these three in.
+# mmpretrain's own train and test scripts would add these three settings.
 loader = dict(
     pin_memory=True,
     persistent_workers=True,
     collate_fn=dict(type='default_collate'))
-# One worker keeps up; two would slow the threads that train on two cores.
+# One worker is fast enough. Two would slow down the training threads on two
+# cores.
 train_dataloader = dict(
     batch_size=64,
     num_workers=1,

@@ -1,4 +1,4 @@
-# DigitScenes, instances: COCO JSON with masks, for mmdet.
+# DigitScenes for instance segmentation: COCO JSON with masks, for mmdet.
 dataset_type = 'CocoDataset'
 data_root = 'data/digit_scenes/scenes/'
 data_preparation = 'python tools/dataset_converters/digit_scenes.py'
@@ -25,7 +25,7 @@ test_pipeline = [
         meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
                    'scale_factor'))
 ]
-# Several scales: mirrored digits would be none.
+# Several scales instead of mirroring: a mirrored digit is not a digit.
 tta_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(
@@ -42,7 +42,8 @@ tta_pipeline = [
                                        'flip_direction'))
                     ]])
 ]
-# One worker keeps up; two would slow the threads that train on two cores.
+# One worker is fast enough. Two would slow down the training threads on two
+# cores.
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

@@ -1,4 +1,5 @@
-# DigitScenes, pixels: label images as of ADE20K, for mmsegmentation.
+# DigitScenes for semantic segmentation: label images like those of ADE20K, for
+# mmsegmentation.
 dataset_type = 'BaseSegDataset'
 data_root = 'data/digit_scenes/scenes/'
 data_preparation = 'python tools/dataset_converters/digit_scenes.py'
@@ -7,7 +8,8 @@ metainfo = dict(
     palette=[[40, 40, 40], [230, 25, 75], [60, 180, 75], [255, 225, 25],
              [0, 130, 200], [245, 130, 48], [145, 30, 180], [70, 240, 240],
              [240, 50, 230], [210, 245, 60], [250, 190, 212]])
-# Sizes and colours vary in the scenes themselves, and no mirrored digits.
+# The scenes already vary in sizes and colours, and digits must not be
+# mirrored.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),
@@ -27,7 +29,8 @@ tta_pipeline = [
             for ratio in (1.0, 0.8, 1.25)
         ], [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])
 ]
-# One worker keeps up; two would slow the threads that train on two cores.
+# One worker is fast enough. Two would slow down the training threads on two
+# cores.
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,

@@ -1,12 +1,12 @@
 # Oxford Flowers-102 at 224 pixels, with the transforms of GFNet's transfer
-# (https://github.com/raoyongming/GFNet, datasets.py), which leaves open what
-# its training folder holds: here the usual 2,040 images for training and
-# validation together.
+# (https://github.com/raoyongming/GFNet, datasets.py). GFNet does not say what
+# its training folder contains; here it is the usual 2,040 images of training
+# and validation together.
 _base_ = './cifar10_224.py'
 
 dataset_type = 'Flowers102'
 data_root = 'data/flowers102'
-# Read from files, as BGR.
+# Images are read from files, as BGR.
 data_preprocessor = dict(num_classes=102, to_rgb=True)
 bgr_mean = _base_.data_preprocessor.mean[::-1]
 

@@ -1,7 +1,8 @@
-# ImageNet-1K as the DFFormer family was trained on it: timm's augmentation by
-# the command in https://github.com/okojoalg/dfformer. Here RandAugment always
-# interpolates bicubically, where timm draws for each operation, and erasing
-# comes before the normalization, so that its noise is rounded to 8 bits.
+# ImageNet-1K as the DFFormer family was trained on it: timm's augmentation,
+# with the options of the command in https://github.com/okojoalg/dfformer. Here
+# RandAugment always interpolates bicubically, whereas timm draws the
+# interpolation for each operation. Here erasing comes before the
+# normalization, so its noise is rounded to 8 bits.
 dataset_type = 'ImageNet'
 data_root = 'data/imagenet'
 data_preprocessor = dict(
@@ -14,7 +15,7 @@ bgr_std = data_preprocessor['std'][::-1]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
-    # Published: bilinear or bicubic, drawn for each image.
+    # As published: bilinear or bicubic, drawn for each image.
     dict(
         type='RandomChoice',
         transforms=[[
@@ -58,7 +59,7 @@ test_pipeline = [
     dict(type='PackInputs'),
 ]
 
-# mmpretrain's own train and test scripts would put these three in.
+# mmpretrain's own train and test scripts would add these three settings.
 loader = dict(
     pin_memory=True,
     persistent_workers=True,

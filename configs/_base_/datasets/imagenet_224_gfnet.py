@@ -1,5 +1,6 @@
-# ImageNet-1K as GFNet was trained on it, by main_gfnet.py and datasets.py of
-# https://github.com/raoyongming/GFNet: bicubic crops, no erasing.
+# ImageNet-1K as GFNet was trained on it, following main_gfnet.py and
+# datasets.py of https://github.com/raoyongming/GFNet: bicubic crops, no
+# erasing.
 _base_ = './imagenet_224_dfformer.py'
 
 train_pipeline = [

@@ -1,4 +1,4 @@
-# ImageNet-1K at 384 pixels, for the fine-tuning of GFNet. The short edge for
+# ImageNet-1K at 384 pixels, for fine-tuning GFNet. The short edge for
 # evaluation is int(256 / 224 * 384).
 _base_ = './imagenet_224_gfnet.py'
 

@@ -1,5 +1,5 @@
-# Mask R-CNN with a feature pyramid, as mmdet's own `mask-rcnn_r50_fpn`; the
-# backbone and `neck.in_channels` are set by the configs on top of it.
+# Mask R-CNN with a feature pyramid, like mmdet's own `mask-rcnn_r50_fpn`.
+# Configs that inherit from it set the backbone and `neck.in_channels`.
 model = dict(
     type='MaskRCNN',
     data_preprocessor=dict(

@@ -1,5 +1,5 @@
-# RetinaNet, as mmdet's own `retinanet_r50_fpn`. Class, arch and weights of the
-# backbone and `neck.in_channels` are set by the configs on top of it.
+# RetinaNet, like mmdet's own `retinanet_r50_fpn`. Configs that inherit from it
+# set the class, arch and weights of the backbone and `neck.in_channels`.
 model = dict(
     type='RetinaNet',
     data_preprocessor=dict(
@@ -8,9 +8,9 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_size_divisor=32),
-    # The pyramid starts at stride 8. The backbone leaves the first stage out
-    # itself, instead of `start_level=1` in the neck: a norm that nobody reads
-    # would get no gradient and stop distributed training.
+    # The pyramid starts at stride 8. The backbone itself leaves out the first
+    # stage, instead of `start_level=1` in the neck: an unused norm would get
+    # no gradient and stop distributed training.
     backbone=dict(out_indices=(1, 2, 3)),
     neck=dict(
         type='FPN', out_channels=256, add_extra_convs='on_input', num_outs=5),

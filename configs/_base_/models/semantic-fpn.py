@@ -1,5 +1,5 @@
-# Semantic FPN, as mmsegmentation's own `fpn_r50`; the backbone and
-# `neck.in_channels` are set by the configs on top of it.
+# Semantic FPN, like mmsegmentation's own `fpn_r50`. Configs that inherit from
+# it set the backbone and `neck.in_channels`.
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

@@ -1,6 +1,6 @@
-# UPerNet, as mmsegmentation's own `upernet_swin`. Class, arch and weights of
-# the backbone, `decode_head.in_channels` and `auxiliary_head.in_channels` (of
-# the third stage) are set by the configs on top of it.
+# UPerNet, like mmsegmentation's own `upernet_swin`. Configs that inherit from
+# it set the class, arch and weights of the backbone, `decode_head.in_channels`
+# and `auxiliary_head.in_channels` (of the third stage).
 norm_cfg = dict(type='SyncBN', requires_grad=True)
 model = dict(
     type='EncoderDecoder',

@@ -4,8 +4,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(
         type='AdamW', lr=6e-5, weight_decay=0.01, betas=(0.9, 0.999)),
-    # In the heads, too, where mmsegmentation's rule goes by name and misses
-    # their batch norms.
+    # This includes the batch norms of the heads, which mmsegmentation's rule
+    # misses because it goes by name.
     paramwise_cfg=dict(norm_decay_mult=0.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-6, by_epoch=False, end=1500),

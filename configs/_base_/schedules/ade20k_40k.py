@@ -1,5 +1,5 @@
-# Semantic FPN as published, segmentation/configs of
-# https://github.com/okojoalg/dfformer, after PVT's: 8 x 4 images, single
+# Semantic FPN as published in segmentation/configs of
+# https://github.com/okojoalg/dfformer, which follows PVT: 8 x 4 images, single
 # precision, weight decay on everything, no warm-up.
 optim_wrapper = dict(
     type='OptimWrapper',

@@ -1,6 +1,7 @@
 # Mask R-CNN for 12 epochs of 8 x 2 images. The DFFormer family has no recipe
-# for it; this is what PVT (https://github.com/whai362/PVT) and PoolFormer
-# (https://github.com/sail-sg/poolformer), whose other recipes it follows, use.
+# for it. This is the recipe of PVT (https://github.com/whai362/PVT) and
+# PoolFormer (https://github.com/sail-sg/poolformer), whose other recipes the
+# family follows.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-4, weight_decay=1e-4))

@@ -1,6 +1,6 @@
-# RetinaNet as published, detection/configs of
-# https://github.com/okojoalg/dfformer: weight decay on everything, norms and
-# biases too. Its mixed precision (apex O1) is PyTorch's here.
+# RetinaNet as published in detection/configs of
+# https://github.com/okojoalg/dfformer: weight decay on everything, including
+# norms and biases. PyTorch's mixed precision replaces apex O1.
 _base_ = './coco_1x.py'
 
 optim_wrapper = dict(

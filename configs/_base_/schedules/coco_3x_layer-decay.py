@@ -1,7 +1,8 @@
 # 36 epochs of 8 x 2 images with layer decay, as ConvNeXt does in mmdet's
-# `mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco`. There the rate falls
-# by 0.95 for each of 7 groups of layers, here for each block by a factor
-# that leaves the stem as much: the configs set it.
+# `mask-rcnn_convnext-t-p4-w7_fpn_amp-ms-crop-3x_coco`. There the learning rate
+# falls by 0.95 for each of 7 groups of layers. Here it falls for each block,
+# by a factor that gives the stem about the same rate; the configs set this
+# factor.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(

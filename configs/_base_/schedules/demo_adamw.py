@@ -1,4 +1,4 @@
-# AdamW without decay of norms, biases and activation scalars.
+# AdamW without weight decay on norms, biases and activation scalars.
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=2e-3, weight_decay=0.05),

@@ -6,14 +6,14 @@ optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8,
         betas=(0.9, 0.999)),
-    # timm's rule: no decay for biases and whatever has one dimension (norms,
-    # scalars of StarReLU, scales of shortcuts); filters decay.
+    # timm's rule: no decay for biases and parameters of one dimension (norms,
+    # scalars of StarReLU, scales of shortcuts). Filters are decayed.
     paramwise_cfg=dict(
         norm_decay_mult=0., bias_decay_mult=0., flat_decay_mult=0.))
 
-# timm's cosine, a step an epoch: it starts with the warm-up, not after it, and
-# ends in 10 epochs at the lowest rate. These two, one upon the other, are
-# within 1e-7 of it, within 1 % of the peak while warming up.
+# timm's cosine schedule, one step an epoch. It starts with the warm-up, not
+# after it, and ends with 10 epochs at the lowest rate. These two schedulers
+# together are within 1e-7 of it, and within 1 % of the peak during warm-up.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=21),
     dict(

@@ -1,7 +1,7 @@
-# Fine-tuning at 384 pixels. Nothing was published for DFFormer and CDFFormer:
-# this is what their nearest relative does, scripts/convformer/finetune_* of
-# https://github.com/sail-sg/metaformer, a constant rate for 30 epochs. Mixed
-# precision is of the DFFormer family's own recipe.
+# Fine-tuning at 384 pixels. Nothing was published for DFFormer and CDFFormer.
+# This is the recipe of their closest relative, scripts/convformer/finetune_*
+# of https://github.com/sail-sg/metaformer: a constant rate for 30 epochs.
+# Mixed precision comes from the DFFormer family's own recipe.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(
@@ -15,5 +15,5 @@ val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=1024, enable=False)
 
-# timm's decay of 0.9999.
+# timm's EMA decay of 0.9999.
 custom_hooks = [dict(type='EMAHook', momentum=1e-4)]

@@ -5,8 +5,8 @@ optim_wrapper = dict(
     optimizer=dict(
         type='AdamW', lr=1e-3, weight_decay=0.05, eps=1e-8,
         betas=(0.9, 0.999)),
-    # timm's rule: no decay for biases, the position embedding and whatever has
-    # one dimension (norms, layer scale); filters decay.
+    # timm's rule: no decay for biases, the position embedding and parameters
+    # of one dimension (norms, layer scale). Filters are decayed.
     paramwise_cfg=dict(
         norm_decay_mult=0.,
         bias_decay_mult=0.,
@@ -14,9 +14,10 @@ optim_wrapper = dict(
         custom_keys={'.pos_embed': dict(decay_mult=0.)}),
     clip_grad=dict(max_norm=1.))
 
-# timm's cosine, a step an epoch: it starts with the warm-up, not after it. The
-# published loop sets the rate an epoch late, trains the first two with 1e-6
-# and has no use for its 10 epochs of cooldown; here no epoch is late.
+# timm's cosine schedule, one step an epoch. It starts with the warm-up, not
+# after it. The published loop sets the rate one epoch late, trains the first
+# two epochs with 1e-6 and does not use its 10 epochs of cooldown. Here no
+# epoch is late.
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=6),
     dict(

@@ -1,6 +1,6 @@
-# Fine-tuning of GFNet at 384 pixels, by the command in the README of
-# https://github.com/raoyongming/GFNet: 8 x 64 images, a flat rate (lowest and
-# highest are equal) after 5 epochs of warm-up.
+# Fine-tuning GFNet at 384 pixels, with the command in the README of
+# https://github.com/raoyongming/GFNet: 8 x 64 images, a constant rate (lowest
+# and highest are equal) after 5 epochs of warm-up.
 _base_ = './imagenet_bs1024_gfnet.py'
 
 optim_wrapper = dict(optimizer=dict(lr=5e-6, weight_decay=1e-8))

@@ -1,4 +1,4 @@
-# Transfer to small data sets, by GFNet's example for Cars in the README of
+# Transfer to small data sets, after GFNet's example for Cars in the README of
 # https://github.com/raoyongming/GFNet: 8 x 64 images, 1,000 epochs.
 _base_ = './imagenet_bs1024_gfnet.py'
 
