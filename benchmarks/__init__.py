@@ -1,12 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Measurements that are not tests: ``python -m benchmarks.op``, and others.
+"""Measurements of speed and memory, such as ``python -m benchmarks.op``.
 
-They run from the root of a checkout.
+Run them from the root of a checkout.
 """
 
 import sys
 from pathlib import Path
 
-# For the plain forms in tests/oracle. Not as `tests.oracle`, since packages
-# that OpenMMLab requires install a `tests` of their own.
+# For tests/oracle, which cannot be imported as `tests.oracle`: model-index,
+# which OpenMMLab requires, installs a package with the name `tests`.
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'tests'))

@@ -1,10 +1,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Whole backbones against their plain form and against timm's peers.
+"""Compare whole backbones with their plain form and with models of timm.
 
     python -m benchmarks.backbones --sizes 224 384 512 --batch 1 8
 
-Image to the last stage's feature map; ``train`` is forward and backward.
-``plain`` in front of a name is the published form in ``tests/oracle``.
+A call takes images to the feature map of the last stage; ``train`` is forward
+and backward. Names with ``plain`` are the published forms in ``tests/oracle``.
 """
 
 import matplotlib
@@ -44,14 +44,14 @@ COMPILED = ', compiled'
 
 
 def baseline(name: str) -> str:
-    """What a model's ratios are taken to."""
+    """Name of the model with which a model is compared."""
     bare = name.removeprefix('plain ').removesuffix(COMPILED)
     own = f'plain {bare}'
     return own if own in MODELS else 'plain dfformer_s18'
 
 
 def build(name: str, size: tuple[int, int]) -> torch.nn.Module:
-    """Model by its name; weights are random."""
+    """Build a model by its name, with random weights."""
     torch.manual_seed(0)
     if name.startswith('plain '):
         return plain_models.build(name.removeprefix('plain '), size)
@@ -68,7 +68,7 @@ def build(name: str, size: tuple[int, int]) -> torch.nn.Module:
 
 
 def features(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Last feature map of any of the models."""
+    """Compute the last feature map of any of the models."""
     y = getattr(model, 'forward_features', model)(x)
     return y[-1] if isinstance(y, tuple) else y
 
@@ -97,7 +97,7 @@ def main(argv=None):
     p.add_argument(
         '--compile',
         action='store_true',
-        help='time compiled models too, but for the plain ones, which fail',
+        help='measure compiled models too, except the plain ones, which fail',
     )
     args = p.parse_args(argv)
     if args.threads:

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Side-by-side measurement: time in interleaved rounds, memory, reports."""
+"""What the benchmarks share: arguments, cases, reports and plots."""
 
 import argparse
 import json
@@ -22,13 +22,13 @@ DTYPES = dict(
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """``'224'`` or ``'800x1344'`` as ``(height, width)``."""
+    """Parse ``'224'`` or ``'800x1344'`` as ``(height, width)``."""
     rows, _, columns = text.partition('x')
     return int(rows), int(columns or rows)
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The arguments that all benchmarks have."""
+    """Make a parser of the arguments that all benchmarks have."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -44,18 +44,20 @@ def parser(description: str) -> argparse.ArgumentParser:
         default=['infer', 'train'],
     )
     parser.add_argument('--rounds', type=int, default=9)
-    parser.add_argument('--threads', type=int, help='threads on a CPU')
+    parser.add_argument(
+        '--threads', type=int, help='number of threads on a CPU'
+    )
     parser.add_argument(
         '--out',
         type=Path,
         default=Path('work_dirs/benchmarks'),
-        help='folder of the JSON and the plot',
+        help='folder for the JSON file and the plot',
     )
     return parser
 
 
 def environment(args: argparse.Namespace) -> dict:
-    """Machine, versions and arguments."""
+    """Describe machine, versions and arguments."""
     device = torch.device(args.device)
     return dict(
         device=device_name(device),
@@ -67,7 +69,7 @@ def environment(args: argparse.Namespace) -> dict:
 
 
 def cases(*lists: list) -> Iterator[tuple]:
-    """All combinations, with a progress bar."""
+    """Yield all combinations of the values, with a progress bar."""
     combinations = [()]
     for values in lists:
         combinations = [(*c, v) for c in combinations for v in values]
@@ -81,7 +83,7 @@ def cases(*lists: list) -> Iterator[tuple]:
 
 
 def precision(args: argparse.Namespace):
-    """Autocast to half precision, or nothing."""
+    """Return a context of autocast, which does nothing for float32."""
     dtype, device = DTYPES[args.dtype], torch.device(args.device)
     if dtype == torch.float32:
         return nullcontext()
@@ -94,15 +96,15 @@ def report(
     rows: list[dict],
     baseline: Callable[[str], str],
 ) -> None:
-    """Print a table, write ``name.json``.
+    """Print a table and write the results to ``name.json``.
 
     Args:
-        args (argparse.Namespace): Of :func:`parser`.
-        name (str): Of the file, and the table's title.
-        rows (list[dict]): Each a case (any keys), ``name`` and the results
-            of :func:`compare`.
-        baseline (Callable): Contender that the ratios of another are taken
-            to, where it was measured.
+        args (argparse.Namespace): Arguments from :func:`parser`.
+        name (str): Name of the file and title of the table.
+        rows (list[dict]): Results: in each row the keys of a case, then
+            ``name`` and the results of :func:`mmfft.measure.compare`.
+        baseline (Callable): Function from the name of a contender to the name
+            of the one with which it is compared.
     """
     keys = list(rows[0])[: list(rows[0]).index('name')]
     found = {(*(row[key] for key in keys), row['name']): row for row in rows}
@@ -132,7 +134,7 @@ def report(
         table.add_row(*map(str, case), row['name'], *_cells(row))
     Console(width=120).print(table)
     names = ' or '.join(sorted({baseline(row['name']) for row in rows}))
-    print(f'ratios are to {names} of the same case')
+    print(f'ratios compare with {names} in the same case')
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / f'{name}.json'
     path.write_text(json.dumps(dict(environment=env, rows=rows), indent=1))
@@ -163,7 +165,18 @@ def plot(
     value: Callable[[dict], float | None],
     ylabel: str,
 ) -> None:
-    """A picture ``name.png``: a panel a case, bars of the contenders."""
+    """Write a plot ``name.png``, with a panel per case.
+
+    Args:
+        args (argparse.Namespace): Arguments from :func:`parser`.
+        name (str): Name of the file.
+        rows (list[dict]): Results, as for :func:`report`.
+        panel (Callable): Function from a row to the title of its panel.
+        label (Callable): Function from a row to its place on the x-axis.
+        value (Callable): Function from a row to the height of its bar; None
+            for no bar.
+        ylabel (str): Label of the y-axis.
+    """
     panels: dict[str, list[dict]] = {}
     for row in rows:
         panels.setdefault(panel(row), []).append(row)

@@ -1,11 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The light ops of mmcv against its compiled ones, where both are.
+"""Compare the light operators of mmcv with its compiled ones.
 
     make install OPS=compiled VENV=.venv-compiled
     .venv-compiled/bin/python -m benchmarks.mmcv_ops --threads 1
 
-NMS and its kin on random boxes; RoIAlign on one level of a feature pyramid,
-with its gradient where ``--mode`` has ``train``.
+The operators are NMS and its variants on random boxes, and RoIAlign on one
+level of a feature pyramid, with its gradient if ``--mode`` contains ``train``.
+Without compiled operators, only the light ones are measured.
 """
 
 import importlib
@@ -16,7 +17,7 @@ from benchmarks.common import cases, parser, report
 from mmfft.measure import compare
 from mmfft.mmcv_ops import describe, ext
 
-BOXES_ALONE = ('nms', 'soft_nms linear', 'soft_nms gaussian', 'nms_match')
+ONLY_BOXES = ('nms', 'soft_nms linear', 'soft_nms gaussian', 'nms_match')
 
 
 def random_boxes(count, device):
@@ -64,12 +65,12 @@ def main(argv=None):
     if describe().startswith('compiled'):
         contenders['compiled'] = importlib.import_module('mmcv._ext')
     else:
-        print(f'light ops only, since those in use are {describe()}')
+        print(f'only light operators, since those in use are {describe()}')
     rows = []
     for mode, op, count in cases(
-        args.mode, (*BOXES_ALONE, 'roi_align'), args.boxes
+        args.mode, (*ONLY_BOXES, 'roi_align'), args.boxes
     ):
-        if mode == 'train' and op in BOXES_ALONE:
+        if mode == 'train' and op in ONLY_BOXES:
             continue
         calls = {}
         for name, ops in contenders.items():

@@ -1,11 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The dynamic spectral filter alone, on the stage grids of DFFormer-S18.
+"""Measure the dynamic spectral filter on the grids of DFFormer-S18's stages.
 
     python -m benchmarks.op --sizes 224 512 800x1344 --batch 8
 
-Contenders: the published formula (``plain``), the op with its own choice of
-path (``mmfft``), each path forced, and the floor of any layer that reads x
-and writes y once (a copy; in training dy and dx too).
+The contenders are the published formula (``plain``), the operator with its own
+choice of path (``mmfft``), the operator with each path forced, and a copy
+(``floor``): the least that a layer needs to read x and write y once, and in
+training also dy and dx.
 """
 
 import matplotlib
@@ -30,7 +31,7 @@ NUM_FILTERS = 4
 
 
 def grids_of(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Grids of the four stages for an image."""
+    """Compute the grids of the four stages for an image."""
     grids = [tuple((n - 3) // 4 + 1 for n in size)]
     while len(grids) < 4:
         grids.append(tuple((n + 1) // 2 for n in grids[-1]))

@@ -21,19 +21,20 @@ def time_in_turns(
     device: torch.device,
     rounds: int,
 ) -> dict[str, list[float]]:
-    """Seconds that a call of each contender takes, round by round.
+    """Measure the time of each contender in interleaved rounds.
 
-    Within a round each contender runs once, or several times if it is short,
-    so that what else happens on the machine falls on all of them; the order
-    turns from round to round. Calls before the first round warm up.
+    In each round every contender runs once, or several times if it is short,
+    so that other work on the machine affects all of them. The order rotates
+    from round to round. Two calls of each before the first round warm up.
 
     Args:
-        contenders (dict[str, Callable]): What to call, by name.
-        device (torch.device): Where it runs; a GPU is waited for.
-        rounds (int): Measurements of each.
+        contenders (dict[str, Callable]): Functions to call, by name.
+        device (torch.device): Device on which they run; work on a GPU is
+            waited for.
+        rounds (int): Number of measurements of each.
 
     Returns:
-        dict[str, list[float]]: Seconds a call, one number a round, by name.
+        dict[str, list[float]]: By name, the seconds per call in each round.
     """
     repeats = {}
     for name, call in contenders.items():

@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Forms that checkpoint files have, good and bad.
+"""Forms of checkpoint files, good and bad.
 
-Each is a function that writes one to a path, and what :func:`read_file` has to
-say to it: nothing, or a pattern of its sentence.
+Each form is a function that writes a file to a path. A bad form also has a
+pattern that the message of :func:`read_file` must match.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def refused(name):
 
 
 class Own:
-    """A class that no allow-list knows."""
+    """A class that is on no allow-list."""
 
     def __init__(self):
         self.weight = torch.ones(2)
@@ -46,7 +46,7 @@ class Choice(enum.Enum):
 
 
 class Calls:
-    """Pickles as a call."""
+    """Object that is unpickled by a call of a function."""
 
     def __init__(self, function, *args):
         self.call = function, args
@@ -55,7 +55,7 @@ class Calls:
         return self.call
 
     def __call__(self):
-        """The pickler wants it; what it pickles to is called instead."""
+        """Do nothing; the pickler requires that the object is callable."""
 
 
 class Net(nn.Module):
@@ -88,12 +88,12 @@ def saved(value, **kwargs):
 
 
 def beside(value):
-    """Weights, and something else in their meta information."""
+    """Save weights with a value in their meta information."""
     return saved(dict(state_dict=weights(), meta=dict(value=value)))
 
 
 def renamed(value, **names):
-    """As another Python, system or package would have written it."""
+    """Save a value as another Python, system or package would save it."""
 
     def write(path):
         beside(value)(path)
@@ -115,7 +115,7 @@ def written(content):
 
 
 def packed(write, pack):
-    """A form inside another file."""
+    """Put a form into another file."""
 
     def write_packed(path):
         write(path)
@@ -216,7 +216,7 @@ def trained():
 
 
 def history():
-    """mmengine's training log, as mmengine pickles it."""
+    """Save mmengine's training log as mmengine pickles it."""
     log = Own()
     log.__dict__ = dict(
         max_length=10,
@@ -358,7 +358,7 @@ GOOD = {
     'state of torch.Generator': beside(torch.Generator().get_state()),
 }
 
-# They load where it is asked for, by names that other systems write.
+# Good forms with names that only other systems write.
 FROM_ELSEWHERE = {
     'path of this system': beside(pathlib.Path('a/b')),
     'path of Windows': renamed(
@@ -372,11 +372,11 @@ FROM_ELSEWHERE = {
     'safetensors': write_safetensors,
 }
 
-# A training log; mmengine has it at hand, where it is installed.
+# A training log, which mmengine's own loader takes if it is installed.
 OF_MMENGINE = {'history': history()}
 
 BAD = {
-    # What a safe reader cannot tell from code.
+    # A safe reader cannot distinguish these from code.
     'own class': (
         beside(Own()),
         refused(r'\S+\.Own'),
@@ -445,11 +445,11 @@ BAD = {
         saved(lambda: Own(), _use_new_zipfile_serialization=False),
         refused(r'\S+\.Own'),
     ),
-    # Not a dict.
+    # Not dicts.
     'a tensor': (saved(torch.ones(2)), 'holds a Tensor, not a dict'),
     'a list': (saved([torch.ones(2)]), 'holds a list, not a dict'),
     'None': (saved(None), 'holds a NoneType, not a dict'),
-    # Spoilt.
+    # Incomplete files.
     'no bytes': (written(b''), 'is empty'),
     'blanks': (written(b'\n\n'), 'is empty'),
     'torn': (packed(saved(weights), lambda c: c[:-100]), 'is torn'),
@@ -461,7 +461,7 @@ BAD = {
         ),
         'is torn',
     ),
-    # Others.
+    # Other files.
     'web page': (written(b'\n<!DOCTYPE html><html>'), 'HTML or XML page'),
     'XML': (written(b'<?xml version="1.0"?><Error/>'), 'HTML or XML page'),
     'Git LFS': (
@@ -495,7 +495,7 @@ def write_all(folder):
     """Write every form.
 
     Returns:
-        dict[str, Path]: By name.
+        dict[str, Path]: Paths by the names of the forms.
     """
     forms = {**GOOD, **FROM_ELSEWHERE, **OF_MMENGINE}
     forms.update((name, write) for name, (write, _) in BAD.items())
@@ -507,7 +507,7 @@ def write_all(folder):
 
 
 def describe(value):
-    """All of a value: types, and content to the last bit."""
+    """Describe a value completely: its types, and each bit of its content."""
     kind = type(value).__name__
     if isinstance(value, nn.Module):
         return kind, describe(dict(value.state_dict()))
@@ -546,11 +546,11 @@ def describe(value):
 
 
 def outcome(load, path):
-    """What a loader makes of a file.
+    """Load a file and describe the outcome.
 
     Returns:
-        list[str]: ``'value'`` and :func:`describe`'s; or ``'error'``, its
-        class and its text.
+        list[str]: Either ``'value'`` and the result of :func:`describe`, or
+        ``'error'`` and the class and text of the error.
     """
     try:
         return ['value', repr(describe(load(str(path))))]

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the tests of the configs share."""
+"""Helpers for the tests of the configs."""
 
 import copy
 import functools
@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / 'configs').glob('[!_]*/*.py')
-    # What stands there tests the models of the others.
+    # Configs there only test models that other configs have trained.
     if path.parent.name != 'robustness'
 )
 
@@ -24,24 +24,24 @@ _read = functools.cache(Config.fromfile)
 
 
 def load(config):
-    """A config of this checkout, which a test may change."""
+    """Load a config of this checkout, which a test may change."""
     return copy.deepcopy(_read(ROOT / config))
 
 
 @functools.cache
 def build(config):
-    """Its model, without memory for the weights."""
+    """Build the model of a config on the meta device."""
     cfg = load(config)
     init_default_scope(cfg.default_scope)
     model = cfg.model.copy()
-    if 'data_preprocessor' in cfg:  # of a classifier, as mmpretrain's Runner
+    if 'data_preprocessor' in cfg:  # a classifier, as in mmpretrain's Runner
         model.setdefault('data_preprocessor', cfg.data_preprocessor)
     with torch.device('meta'):
         return MODELS.build(model)
 
 
 def batch_of(config):
-    """GPUs, images a GPU and accumulated batches that a file name tells."""
+    """Read GPUs, images per GPU and accumulated batches from a file name."""
     match = re.search(r'_(\d+)xb(\d+)(?:-accum(\d+))?', config)
     if match is None:
         assert config.endswith('_coco.py'), config
@@ -50,7 +50,7 @@ def batch_of(config):
 
 
 class quiet:
-    """mmengine logs a line for every parameter of an optimizer."""
+    """Suppress the line that mmengine logs for each parameter group."""
 
     def __enter__(self):
         logging.disable(logging.WARNING)

@@ -21,12 +21,12 @@ sys.path.append(str(ROOT))
 
 @pytest.fixture(scope='session', autouse=True)
 def ask_once():
-    """Keep what mmengine asks the machine, and yapf, anew for each Runner.
+    """Cache what mmengine computes again for each Runner.
 
-    The versions of compilers take 2 s, the text of a detector's config 0.4 s
-    each of the four times.
+    The versions of compilers take 2 s. A detector's config is formatted four
+    times, for 0.4 s each.
     """
-    if find_spec('mmengine') is None:  # as for the tests of the core
+    if find_spec('mmengine') is None:  # in the tests of the core
         yield
         return
     from mmengine.runner import runner
@@ -49,10 +49,10 @@ def ask_once():
 
 @pytest.fixture(autouse=True)
 def stop_workers(monkeypatch):
-    """End the workers of loaders that a test leaves.
+    """End the workers of dataloaders that a test leaves behind.
 
-    Where garbage collection comes upon them, in a cycle with their Runner, it
-    waits 5 s for each.
+    If they are in a cycle with their Runner, garbage collection would wait
+    5 s for each.
     """
     from torch.utils.data import dataloader
 
@@ -87,7 +87,7 @@ def digit_scenes(tmp_path_factory):
 def data_layouts(tmp_path_factory, digit_scenes):
     """A folder with DigitScenes as ``data/{imagenet,coco,ade}``.
 
-    They lie as docs/data.md says, where the recipes look for them.
+    The layout is that of docs/data.md, in which the recipes expect the data.
     """
     import numpy as np
     from mmdet.datasets import CocoDataset
@@ -129,7 +129,7 @@ def data_layouts(tmp_path_factory, digit_scenes):
             jpeg = ade / 'images' / split / f'{picture.stem}.jpg'
             Image.open(picture).convert('RGB').save(jpeg)
         for picture in (scenes / 'annotations' / split).iterdir():
-            # ADE20K counts from 1; 0 is what nobody named.
+            # In ADE20K, classes start at 1, and 0 is unlabelled.
             labels = np.asarray(Image.open(picture)) + np.uint8(1)
             png = ade / 'annotations' / split / picture.name
             Image.fromarray(labels).save(png)
@@ -138,10 +138,10 @@ def data_layouts(tmp_path_factory, digit_scenes):
 
 @pytest.fixture(scope='session')
 def run_tool():
-    """Run one of our command lines as a user does, in a process of its own.
+    """Run one of our command lines in a new process, as a user does.
 
-    Returns a function ``run_tool(tool, *args, cwd, check)`` that gives the
-    finished process, standard error merged into standard output.
+    Returns a function ``run_tool(tool, *args, cwd, check)`` that returns the
+    finished process, with standard error merged into standard output.
     """
 
     def run(tool, *args, cwd, check=True):
@@ -162,7 +162,7 @@ def run_tool():
 
 @pytest.fixture
 def forget_managers(monkeypatch):
-    """A function after which mmengine's managers are as in a new process.
+    """A function that resets mmengine's managers, as in a new process.
 
     They are its loggers, visualizers, message hubs and the default scope.
     """
@@ -173,7 +173,7 @@ def forget_managers(monkeypatch):
             forget_below(cls)
 
     def forget():
-        # Where nothing imported mmengine, as in the core's tests, it has none.
+        # Unless mmengine was imported, it has none.
         if 'mmengine.utils' in sys.modules:
             forget_below(sys.modules['mmengine.utils'].ManagerMixin)
 
@@ -182,13 +182,13 @@ def forget_managers(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def no_test_inherits_managers(forget_managers):
-    """A scope that one test leaves must not decide what another one builds."""
+    """The scope that a test sets must not affect what the next one builds."""
     forget_managers()
 
 
 @pytest.fixture(autouse=True)
 def no_test_inherits_hardening(monkeypatch):
-    """A command line that one test calls must not decide how another loads."""
+    """A command line in one test must not affect how the next one loads."""
     monkeypatch.setattr('mmfft.checkpoints.hardening._hardened', False)
     for word in ('', 'NO_'):
         name = f'TORCH_FORCE_{word}WEIGHTS_ONLY_LOAD'
@@ -197,7 +197,7 @@ def no_test_inherits_hardening(monkeypatch):
 
 @pytest.fixture
 def hardened():
-    """Loading as in our command lines."""
+    """Hardened loading, as in our command lines."""
     from mmfft.checkpoints import harden
 
     harden()
@@ -205,11 +205,11 @@ def hardened():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """PyTorch's cache of downloads, empty."""
+    """An empty cache for PyTorch's downloads."""
     import torch
 
     monkeypatch.setattr(torch.hub, '_hub_dir', str(tmp_path / 'hub'))
-    # Where mmengine looks for it.
+    # mmengine finds the cache by this variable.
     monkeypatch.setenv('TORCH_HOME', str(tmp_path))
     folder = tmp_path / 'hub' / 'checkpoints'
     folder.mkdir(parents=True)
@@ -218,7 +218,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def trace(tmp_path):
-    """Where a hostile file leaves its trace; there must be none at the end."""
+    """Path at which a hostile file leaves its trace; fails if one exists."""
     path = tmp_path / 'trace'
     yield path
     assert not path.exists(), 'the file was executed'
@@ -226,7 +226,7 @@ def trace(tmp_path):
 
 @pytest.fixture
 def hostile(tmp_path, trace):
-    """A checkpoint that would run code, in a folder of its own."""
+    """A checkpoint that would run code, in a new folder."""
     from hostile_payloads import by_eval, write_zip
 
     path = tmp_path / 'files' / 'hostile.pth'
@@ -237,7 +237,7 @@ def hostile(tmp_path, trace):
 
 @pytest.fixture
 def server(hostile):
-    """Address of a server of the hostile file's folder."""
+    """Address of a server of the folder with the hostile file."""
     handler = functools.partial(
         SimpleHTTPRequestHandler, directory=hostile.parent
     )
@@ -250,10 +250,10 @@ def server(hostile):
 
 @pytest.fixture
 def call_tool(monkeypatch, forget_managers):
-    """Run one of our command lines within this process.
+    """Run one of our command lines in this process.
 
-    Returns a function ``call_tool(tool, *args, cwd)``. Nothing is imported
-    anew, which saves most of the time of a short run.
+    Returns a function ``call_tool(tool, *args, cwd)``. The libraries are not
+    imported again, which is most of the time of a short run.
     """
 
     def call(tool, *args, cwd):
@@ -267,7 +267,7 @@ def call_tool(monkeypatch, forget_managers):
 
 
 def small_data(toolbox, folder):
-    """``--cfg-options`` that put a config on a few pictures of DigitScenes."""
+    """``--cfg-options`` to run a config on a few pictures of DigitScenes."""
     scenes = folder / 'scenes'
     root = folder if toolbox == 'mmpretrain' else scenes
     options = [
@@ -289,7 +289,7 @@ def small_data(toolbox, folder):
 
 
 class Site:
-    """A folder with made-up distributions and modules."""
+    """A folder with fake distributions and modules."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -308,7 +308,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """The only place where packages are looked for."""
+    """The only folder in which packages are found."""
     from mmfft.openmmlab.lines import DISTRIBUTIONS
 
     def openmmlab():

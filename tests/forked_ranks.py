@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Ranks of a distributed run, forked from one process that has the imports.
+"""Ranks of a distributed run, forked from a process that has the imports.
 
-A launcher starts each of them anew, which takes longer than the few steps that
-a test trains.
+A launcher starts new processes, whose imports take longer than the few steps
+that a test trains.
 """
 
 import multiprocessing
@@ -34,13 +34,13 @@ def run_ranks(tool, *args, cwd, ranks=2):
     """Run one of our command lines as ``dist_train.sh`` does.
 
     Args:
-        tool (str): Path below ``tools``.
-        *args: Its arguments, without the launcher.
-        cwd (Path): Folder to run in; the ranks' logs are left there.
+        tool (str): Path of the command line below ``tools``.
+        *args: Arguments of the command line, without the launcher.
+        cwd (Path): Folder in which to run; the logs of the ranks stay there.
         ranks (int): Number of processes. Defaults to 2.
 
     Returns:
-        str: What the first rank printed.
+        str: Output of the first rank.
     """
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))

@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Files that would run code.
+"""Files that run code when they are unpickled.
 
-Each payload leaves a trace where it runs, so that a loader that runs it is
-found out, whether it raises afterwards or not.
+Each payload creates a file when it runs, so that a loader that runs it is
+detected, whether or not it raises an error afterwards.
 """
 
 import functools
@@ -41,19 +41,19 @@ def by_numpy(trace):
 
 
 def by_getattr(trace):
-    """The name that is on the allow-list, used for something else."""
+    """Misuse a name that is on the allow-list."""
     module = Calls(__import__, 'os')
     return Calls(Calls(getattr, module, 'mkdir'), trace)
 
 
 def by_inner_load(trace):
-    """A storage that holds a pickle of its own."""
+    """Make a storage that contains another pickle."""
     inner = pickle.dumps(by_eval(trace))
     return Calls(torch.storage._load_from_bytes, inner)
 
 
 def by_module(trace):
-    """A module, which PyTorch could only make by running its class."""
+    """Make a module, which PyTorch can only load by calling its class."""
     module = nn.Linear(1, 1)
     module.trace = by_eval(trace)
     return module
@@ -90,7 +90,7 @@ def write_plain(path, payload):
 
 
 def write_in_tensor(path, payload):
-    """As an attribute that a tensor carries along."""
+    """Write the payload as an attribute of a tensor."""
     state = weights()
     name, tensor = next(iter(state.items()))
     tensor = tensor.clone()
@@ -102,9 +102,9 @@ WRITERS = (write_zip, write_legacy, write_plain, write_in_tensor)
 
 
 def write_setstate(path, trace):
-    """By real ``getattr`` to ``eval``, called as a method of an instance.
+    """Reach ``eval`` by ``getattr``, and call it as a method of an instance.
 
-    OneDL's mmengine allows ``getattr`` beside its ``HistoryBuffer``.
+    OneDL's mmengine allows ``getattr`` together with its ``HistoryBuffer``.
     """
 
     def text(content):

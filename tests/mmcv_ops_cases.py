@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What mmcv's ops are asked in the tests, and what compiled ones answered.
+"""Inputs for mmcv's operators, and the recorded outputs of compiled ones.
 
-``python tests/mmcv_ops_cases.py`` records the answers anew, in an environment
-whose ops are compiled.
+To record the outputs again, run ``python tests/mmcv_ops_cases.py`` in an
+environment with compiled operators.
 """
 
 import itertools
@@ -22,7 +22,7 @@ def make_boxes(draw, count, size=160, least=0.0):
 
 
 def make_scores(draw, count):
-    # Eighths: many are equal.
+    # Multiples of an eighth, many of which are equal.
     return torch.from_numpy((draw.randint(1, 9, count) / 8).astype('float32'))
 
 
@@ -67,7 +67,7 @@ def rois(draw):
     ):
         maps = as_float(draw, 2, 3, 11, 14, dtype=dtype).requires_grad_()
         boxes = make_boxes(draw, 6)
-        boxes[2, 2:] = boxes[2, :2]  # an empty one
+        boxes[2, 2:] = boxes[2, :2]  # an empty box
         images = torch.from_numpy(draw.randint(0, 2, (6, 1)))
         regions = torch.cat([images, boxes], 1).to(dtype)
         output = roi_align(
@@ -112,7 +112,7 @@ CASES = [suppression, overlaps, rois, deformable]
 
 
 def answers(case):
-    """What the ops in use answer, as arrays."""
+    """Compute the outputs of the operators in use, as arrays."""
     seed = sum(map(ord, case.__name__))
     return [
         output.detach().numpy() for output in case(np.random.RandomState(seed))

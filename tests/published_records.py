@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Recorded outputs of the published code, and the models they judge."""
+"""Recorded outputs of the published code, and the models to compare."""
 
 import gzip
 import json
@@ -35,7 +35,7 @@ _FAMILIES = dict(
 
 
 def published_state_dict(arch):
-    """The records' weights, from only the name of each tensor."""
+    """Make the weights of the records, from the names of the tensors."""
     return {
         name: torch.from_numpy(_value(name, shape))
         for name, shape in SHAPES[arch].items()
@@ -62,7 +62,7 @@ def _value(name, shape):
 
 
 def translated_shapes(arch):
-    """Of the published tensors, by our names."""
+    """Shapes of the published tensors, by our names."""
     with torch.device('meta'):
         published = {k: torch.empty(s) for k, s in SHAPES[arch].items()}
     return {
@@ -72,7 +72,7 @@ def translated_shapes(arch):
 
 
 def own_shapes(classifier):
-    """Of a classifier's tensors, but for grids, which were not published."""
+    """Shapes of a classifier's tensors, except the grids, which are ours."""
     return {
         name: tuple(value.shape)
         for name, value in classifier.state_dict().items()
@@ -92,7 +92,7 @@ def is_gfnet(arch):
 
 
 def _describe(arch):
-    """Class, size and options of a published variant's name."""
+    """Return class, size and options of a published variant."""
     if is_gfnet(arch):
         size = arch.removeprefix('gfnet-')
         return 'GFNetPyramid' if size.startswith('h-') else 'GFNet', size, {}
@@ -105,13 +105,13 @@ def _describe(arch):
 
 
 def backbone(arch, **kwargs):
-    """Our plain model of a published variant's name."""
+    """Build our plain model of a published variant."""
     name, size, options = _describe(arch)
     return getattr(models, name)(size, **options, **kwargs)
 
 
 def registered_backbone(arch, **kwargs):
-    """The same as a backbone of OpenMMLab."""
+    """Build the same as a backbone of OpenMMLab."""
     from mmfft import backbones
 
     name, size, options = _describe(arch)
@@ -123,7 +123,7 @@ def registered_backbone(arch, **kwargs):
 
 
 def classifier(arch, **kwargs):
-    """Our mmpretrain classifier of a published variant's name."""
+    """Build our mmpretrain classifier of a published variant."""
     from mmengine.registry import DefaultScope
     from mmpretrain.models import ImageClassifier
 
@@ -136,7 +136,7 @@ def classifier(arch, **kwargs):
         )
         head = 'mmfft.MlpHead'
     dims = net.arch.get('embed_dims', [net.arch.get('embed_dim')])
-    # Whatever toolbox a test before was about.
+    # Whatever scope the previous test has left.
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         return ImageClassifier(
             backbone=net,

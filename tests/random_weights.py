@@ -4,7 +4,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 
 def save_random_weights(cfg, folder):
-    """Write a checkpoint of a config's model, always the same; its path."""
+    """Save the model of a config with seeded weights; return the path."""
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
     path = folder / 'random.pth'

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Image files as data sets have them that nobody looked through."""
+"""Unusual and broken image files, as in data sets that nobody checked."""
 
 import io
 
@@ -10,7 +10,7 @@ ORIENTATION = 0x112
 
 
 def picture(width, height):
-    """A smooth one, so that its JPEG is like that of a photograph."""
+    """Make a smooth picture, whose JPEG is similar to that of a photograph."""
     y, x = np.mgrid[:height, :width]
     colours = (x % 256, y % 256, (x + y) % 256)
     return Image.fromarray(np.stack(colours, -1).astype(np.uint8))
@@ -25,7 +25,7 @@ def encoded(image, kind='JPEG', **options):
 def _rotated(width, height):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    # Stored on its side, to be shown upright.
+    # Stored on its side, to be displayed upright.
     return encoded(picture(height, width), exif=exif)
 
 
@@ -34,7 +34,7 @@ def _deep(width, height):
     return encoded(Image.fromarray(values.astype(np.uint16)), 'PNG')
 
 
-# What makes the bytes of a file, shown with width and height.
+# Functions from the displayed width and height to the bytes of a file.
 USABLE = {
     'cmyk': lambda w, h: encoded(picture(w, h).convert('CMYK')),
     'grey': lambda w, h: encoded(picture(w, h).convert('L')),

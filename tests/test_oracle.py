@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The plain form that mmfft is compared with is the published one."""
+"""The plain models give the outputs of the published code."""
 
 import pytest
 import torch

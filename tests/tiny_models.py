@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A small model of every kind, plain or as a backbone of OpenMMLab."""
+"""Small models of every kind, plain or as backbones of OpenMMLab."""
 
 import pytest
 import torch

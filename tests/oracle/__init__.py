@@ -1,6 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The papers' formulas, written plainly: what mmfft is held to.
+"""The formulas of the papers in plain form, with which mmfft is compared.
 
-Nothing here is fast, and nothing is imported from what it judges, but for
-the classes whose FLOPs are counted.
+Nothing here is optimized, and nothing imports the code that it is compared
+with, except for the classes whose FLOPs are counted.
 """

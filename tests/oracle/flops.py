@@ -1,11 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""FLOPs of the backbones and classifiers by hand, from only their arch."""
+"""Closed forms of the FLOPs of backbones and classifiers."""
 
 from math import log2
 
 from mmfft.backbones import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
 
-LAYER_NORM = 5  # operations a value, mmengine's estimate
+LAYER_NORM = 5  # operations per value, as mmengine estimates
 
 
 def spectral(grid, channels, num_filters):
@@ -97,14 +97,14 @@ def gfnet_pyramid(model, grid):
 
 
 def backbone_flops(model, size, out_norm=True):
-    """Of a backbone that gives its last level, and the values of that."""
+    """FLOPs of a backbone that returns its last level, and its numel."""
     formula = {GFNet: gfnet, GFNetPyramid: gfnet_pyramid}
     flops, values = formula.get(type(model), metaformer)(model, size)
     return flops + LAYER_NORM * values * out_norm, values
 
 
 def classifier_flops(cfg, backbone):
-    """Of a config of ours for image classification."""
+    """FLOPs of a config for image classification."""
     is_gfnet = isinstance(backbone, (GFNet, GFNetPyramid))
     flops, values = backbone_flops(backbone, backbone.img_size, is_gfnet)
     classes, dim = cfg.head.num_classes, cfg.head.in_channels

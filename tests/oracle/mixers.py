@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The token mixers on maps ``(B, H, W, C)``, from a layer's parameters."""
+"""The token mixers on maps ``(B, H, W, C)``, with a layer's parameters."""
 
 from torch import Tensor, nn
 
@@ -11,7 +11,7 @@ def star_relu(x: Tensor, act: nn.Module) -> Tensor:
 
 
 def routing(mixer: nn.Module, x: Tensor, num_filters: int) -> Tensor:
-    """The weights ``(B, N, C)`` of the basis filters in each image."""
+    """Compute the weights ``(B, N, C)`` of the basis filters."""
     mlp = mixer.reweight
     hidden = star_relu(x.mean((1, 2)) @ mlp.fc1.weight.T, mlp.act)
     weights = hidden @ mlp.fc2.weight.T
@@ -19,7 +19,7 @@ def routing(mixer: nn.Module, x: Tensor, num_filters: int) -> Tensor:
 
 
 def dynamic_filter(mixer: nn.Module, x: Tensor, basis: Tensor) -> Tensor:
-    """DFFormer's mixer with a complex ``basis`` ``(H, W // 2 + 1, N)``."""
+    """Compute DFFormer's mixer with a complex basis ``(H, Wf, N)``."""
     kernel = mixture(routing(mixer, x, basis.shape[-1]), basis)
     hidden = star_relu(x @ mixer.pwconv1.weight.T, mixer.act1)
     return filtered(hidden, kernel) @ mixer.pwconv2.weight.T

@@ -1,11 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The published layers and models in the obvious PyTorch form.
+"""The published layers and models in plain PyTorch.
 
-What the benchmarks and the tests compare mmfft with: every formula of the
-papers as separate operations, written as the released code computes it
-(float32 FFT, complex filters by one complex einsum, norms from mean and
-variance, StarReLU by its formula). Parameters have the names of
-``mmfft.backbones``, so that a state dict of ours loads as it is:
+The benchmarks and the tests compare mmfft with these. Each formula of the
+papers is computed as in the released code, by separate operations (FFT in
+float32, complex filters by one complex einsum, norms from mean and variance,
+StarReLU by its formula). Parameters have the names of ``mmfft.backbones``, so
+that a state dict of ours can be loaded:
 
     plain = build('dfformer_s18', img_size=224)
     plain.load_state_dict(ours.state_dict())
@@ -34,14 +34,14 @@ ARCHS = {
 
 
 def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
-    """GFNet: ``(B, H, W, C)`` times a half spectrum ``(H, Wf, C, 2)``."""
+    """Apply GFNet's filter ``(H, Wf, C, 2)`` to a map ``(B, H, W, C)``."""
     return filtered(x.float(), torch.view_as_complex(filter.float()))
 
 
 def dynamic_spectral_filter(
     x: Tensor, routing: Tensor, basis: Tensor
 ) -> Tensor:
-    """DFFormer: routing ``(B, N, C)``, basis ``(H, Wf, N, 2)``."""
+    """Apply DFFormer's filter with a basis ``(H, Wf, N, 2)``."""
     kernel = mixture(routing, torch.view_as_complex(basis.float()))
     return filtered(x.float(), kernel)
 
@@ -70,7 +70,7 @@ class StarReLU(nn.Module):
 
 
 class HalfSpectrum(nn.Module):
-    """Filters, which are used only on the grid that they lie on."""
+    """Filters for maps of one grid."""
 
     def __init__(self, grid: tuple[int, int], num_filters: int):
         super().__init__()
@@ -172,7 +172,7 @@ class Downsampling(nn.Module):
 
 
 class MetaFormer(nn.Module):
-    """DFFormer, or with ``convolutions`` CDFFormer; the last stage's map."""
+    """DFFormer, or CDFFormer with ``convolutions``, up to the last stage."""
 
     def __init__(
         self, arch: str, img_size: tuple[int, int], convolutions: bool
@@ -244,7 +244,7 @@ class PositionEmbedding(nn.Module):
 
 
 class GFNetPyramid(nn.Module):
-    """GFNet-H on tokens ``(B, N, C)``; the normed map of the last stage."""
+    """GFNet-H on tokens ``(B, N, C)``, up to the norm after the last stage."""
 
     def __init__(self, arch: str, img_size: tuple[int, int]):
         super().__init__()
@@ -279,16 +279,17 @@ class GFNetPyramid(nn.Module):
 
 
 def build(name: str, img_size: int | tuple[int, int]) -> nn.Module:
-    """Model of a published variant's name.
+    """Build the model of a published variant.
 
     Args:
-        name (str): Such as ``'dfformer_s18'``, ``'cdfformer_s18'`` or
+        name (str): Name such as ``'dfformer_s18'``, ``'cdfformer_s18'`` or
             ``'gfnet-h-ti'``.
-        img_size (int | tuple[int, int]): Of the images; the model takes no
-            other.
+        img_size (int | tuple[int, int]): Size of the images; the model takes
+            no other size.
 
     Returns:
-        nn.Module: ``(B, 3, H, W)`` to the last stage's ``(B, C, H', W')``.
+        nn.Module: Model from images ``(B, 3, H, W)`` to the feature map
+        ``(B, C, H', W')`` of the last stage.
     """
     size = (img_size, img_size) if isinstance(img_size, int) else img_size
     if name.startswith('gfnet-'):

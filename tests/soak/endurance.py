@@ -1,14 +1,14 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Train for long on images of many sizes: does memory or speed drift?
+"""Train for a long time on images of many sizes, and watch memory and speed.
 
     python tests/soak/endurance.py --steps 2000
 
-The demo's classifier trains on DigitScenes by a Runner, as tools/train.py
-does, each batch scaled to another height and width; every 250 steps it is
-evaluated, at other sizes too, and a checkpoint is saved. What is printed:
-resident memory, open files, filters kept for other grids, and steps a second
-along the way. A machine that others use makes the speed uncertain: see the
-spread.
+The demo's classifier is trained on DigitScenes by a Runner, as in
+tools/train.py, with each batch scaled to a different height and width. Every
+250 steps it is evaluated, also at different sizes, and a checkpoint is saved.
+Printed are the resident memory, the open files, the filters that are kept for
+other grids, and the images per second over the course of the training. On a
+machine with other users the speed is uncertain; see its spread.
 """
 
 import argparse
@@ -41,12 +41,12 @@ SIZES = range(32, 129, 8)
 
 @MODELS.register_module()
 class MultiScaleClassifier(ImageClassifier):
-    """Sees each batch at another height and width.
+    """Classifier that scales each batch to a different height and width.
 
     Args:
-        period (int): Steps after which the sizes come again, so that parts of
-            a training compare.
-        **kwargs: As of mmpretrain's.
+        period (int): Number of steps after which the sizes repeat, so that
+            parts of a training can be compared.
+        **kwargs: Arguments of mmpretrain's ImageClassifier.
     """
 
     def __init__(self, period: int, **kwargs) -> None:
@@ -65,7 +65,7 @@ class MultiScaleClassifier(ImageClassifier):
 
 @HOOKS.register_module()
 class Watch(Hook):
-    """Note what may grow."""
+    """Hook that records what may grow."""
 
     def __init__(self, interval: int) -> None:
         self.interval = interval
@@ -106,13 +106,13 @@ class Watch(Hook):
 
 
 def resident() -> int:
-    """Bytes of this process in memory."""
+    """Resident memory of this process in bytes."""
     pages = int(Path('/proc/self/statm').read_text().split()[1])
     return pages * os.sysconf('SC_PAGE_SIZE')
 
 
 def table_cache() -> int:
-    """Entries of the op's cache of cosine tables, at most 64."""
+    """Number of cosine tables in the operator's cache, at most 64."""
     return sum(
         f.cache_info().currsize
         for f in vars(matmul).values()
@@ -170,7 +170,7 @@ def show(args, watch: Watch, out: Path) -> None:
             for i in range(10)
         ]
         rates = [args.batch * tenth / sum(part) for part in tenths]
-        # Step by step, of the same sizes: the median knows no hiccups.
+        # Steps of the same size are compared; the median ignores hiccups.
         ratio = statistics.median(
             first / last for first, last in zip(tenths[0], tenths[-1])
         )

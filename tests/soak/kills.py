@@ -1,18 +1,18 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Kill trainings at random moments, resume them, compare with unbroken ones.
+"""Kill trainings at random moments, resume them, and compare the results.
 
     python tests/soak/kills.py --kills 30 --rank-kills 5
 
-Each toolbox trains its demo on a small DigitScenes, by the command lines. One
-run is left alone. Others are killed (SIGKILL), half of the times while a
-checkpoint is being written, and go on by the same command with ``--resume``,
-until the kills are used up; then they run to the end. With two processes
-(tools/dist_train.sh) one of them is killed. A single process runs
-tools/train.py as a fork of one that has imported the libraries, so that most
-of its life is training.
+Each toolbox trains its demo on a small DigitScenes with the command lines. One
+run is not interrupted. The others are killed (SIGKILL), half of the time while
+a checkpoint is being written, and continued by the same command with
+``--resume``, until all kills are used; then they run to the end. With two
+processes (tools/dist_train.sh), one of them is killed. A single process runs
+tools/train.py in a fork of a process that has imported the libraries, so that
+it spends most of its time training.
 
-Ends with status 1 if any run does not resume, or ends with other weights,
-optimizer states or losses than the unbroken one.
+The exit status is 1 if a run cannot be resumed, or if its weights, optimizer
+states or losses differ from those of the uninterrupted run.
 """
 
 import argparse
@@ -65,8 +65,8 @@ val_evaluator = dict(
     ann_file='{data}/annotations/instances_validation.json')
 test_evaluator = val_evaluator
 """
-# Config of the demo, folder of the data, and what else changes. Epochs are of
-# 16 iterations.
+# Config of the demo, folder of the data, and further changes of the config. An
+# epoch has 16 iterations.
 TOOLBOXES = dict(
     cls=(
         'cdfformer-nano_1xb64-8e_digit-crops.py',
@@ -95,7 +95,7 @@ STEP = re.compile(
 
 @dataclass
 class Record:
-    """What a campaign counts."""
+    """The counts of a campaign."""
 
     toolbox: str
     processes: int
@@ -110,7 +110,7 @@ class Record:
 
 
 def train(log: Path, arguments: list[str]) -> None:
-    """tools/train.py in this process, which is a new one."""
+    """Run tools/train.py in this process, which was started for it."""
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -120,7 +120,7 @@ def train(log: Path, arguments: list[str]) -> None:
 
 
 def train_on_two(log: Path, arguments: list[str]) -> subprocess.Popen:
-    """tools/dist_train.sh."""
+    """Start tools/dist_train.sh with two processes."""
     config, *more = arguments
     return subprocess.Popen(
         ['bash', ROOT / 'tools' / 'dist_train.sh', config, '2', *more],
@@ -132,7 +132,7 @@ def train_on_two(log: Path, arguments: list[str]) -> subprocess.Popen:
 
 
 class Life:
-    """One process of a training, from its start to its end or its kill."""
+    """One process of a training, from its start until it ends or is killed."""
 
     def __init__(self, config: Path, work_dir: Path, processes: int) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ class Life:
         return STEP.search(self.text()) is not None
 
     def steps(self) -> int | None:
-        """Steps of the whole training that are done, as logged."""
+        """Read from the log how many steps of the training are done."""
         found = STEP.findall(self.text())
         if not found:
             return None
@@ -183,7 +183,7 @@ class Life:
         return any(self.work_dir.glob('.*.pth.tmp'))
 
     def wait_for(self, condition, seconds: float = 300) -> bool:
-        """Whether it came true while the process ran."""
+        """Wait, and return whether it came true while the process ran."""
         end = time.monotonic() + seconds
         while self.runs() and time.monotonic() < end:
             if condition():
@@ -196,7 +196,7 @@ class Life:
         if rank is not None:
             victim = next(iter(self._processes_of(rank)), victim)
         os.kill(victim, signal.SIGKILL)
-        # torchrun ends the others.
+        # torchrun ends the other processes.
         self.wait(120)
 
     def _processes_of(self, rank: int):
@@ -208,7 +208,7 @@ class Life:
 
 
 def torn(folder: Path) -> list[str]:
-    """Files under a checkpoint's name that are not whole."""
+    """List the checkpoints that are not complete."""
     found = []
     for file in folder.glob('*.pth'):
         try:
@@ -228,7 +228,7 @@ def last(folder: Path) -> dict:
 
 
 def differences(ours, expected, path: str = '') -> list[str]:
-    """Where two checkpoints differ, but for times, names and settings."""
+    """List the differences of two checkpoints, except in times and names."""
     if isinstance(expected, dict):
         if ours.keys() != expected.keys():
             return [f'{path}: other names']
@@ -261,19 +261,19 @@ def differences(ours, expected, path: str = '') -> list[str]:
 
 
 def campaign(record, config, folder, kills, minutes, chance, progress):
-    """Spend the kills on as many runs as they take."""
+    """Train a reference run, then runs that are killed."""
     task = progress.add_task(
-        f'{record.toolbox}, {record.processes} process(es): unbroken run',
+        f'{record.toolbox}, {record.processes} process(es): reference run',
         total=kills,
     )
     start = time.monotonic()
-    life = Life(config, folder / 'unbroken', record.processes)
+    life = Life(config, folder / 'reference', record.processes)
     life.wait_for(life.trains, 600)
     starting = time.monotonic() - start
     life.wait()
     if life.status():
-        raise SystemExit(f'the unbroken run failed: see {life.log}')
-    expected = last(folder / 'unbroken')
+        raise SystemExit(f'the reference run failed: see {life.log}')
+    expected = last(folder / 'reference')
     end = time.monotonic() + 60 * minutes
 
     run = 0
@@ -311,7 +311,7 @@ def campaign(record, config, folder, kills, minutes, chance, progress):
 
 
 def wait_and_kill(life, record, starting, chance):
-    """Kill in a write, while it starts, or within some steps."""
+    """Kill a process while it writes, while it starts, or while it trains."""
     rank = chance.randrange(record.processes) if record.processes > 1 else None
     in_write = rank != 1 and chance.random() < 0.5
     if in_write:
@@ -339,7 +339,7 @@ def wait_and_kill(life, record, starting, chance):
 
 
 def count(life, record, before):
-    """What is found after a life ended."""
+    """Count what a process left when it ended."""
     record.torn_files += len(torn(life.work_dir))
     resumed = life.resumed()
     if resumed is not None:
@@ -396,15 +396,29 @@ def main():
     parser.add_argument(
         '--toolbox', nargs='+', choices=TOOLBOXES, default=list(TOOLBOXES)
     )
-    parser.add_argument('--kills', type=int, default=30, help='a toolbox')
     parser.add_argument(
-        '--rank-kills', type=int, default=5, help='of one of two, a toolbox'
+        '--kills',
+        type=int,
+        default=30,
+        help='number of kills of a single process, per toolbox',
     )
     parser.add_argument(
-        '--epochs', type=int, default=10, help='of 16 iterations, a run'
+        '--rank-kills',
+        type=int,
+        default=5,
+        help='number of kills of one of two processes, per toolbox',
     )
     parser.add_argument(
-        '--minutes', type=float, default=20, help='of killing, a campaign'
+        '--epochs',
+        type=int,
+        default=10,
+        help='epochs of a run, of 16 iterations each',
+    )
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        default=20,
+        help='time after which a campaign kills no more',
     )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/kills'))
@@ -414,7 +428,7 @@ def main():
     multiprocessing.set_forkserver_preload(
         ['mmfft.engine', *(PRELOAD[toolbox] for toolbox in args.toolbox)]
     )
-    # The imports, which are not to count as the start of a training.
+    # Import the libraries now: that is not part of the start of a training.
     warm_up = multiprocessing.Process(target=print)
     warm_up.start()
     warm_up.join()

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The benchmarks run and report what they measured; no time is judged."""
+"""The benchmarks run and report results; the tests judge no time."""
 
 import json
 
@@ -53,7 +53,7 @@ def test_backbones(tmp_path):
 
 
 def test_backbones_compiled(tmp_path, monkeypatch):
-    """What the compiler makes is tested in test_backbones/test_compile.py."""
+    """Compiled models themselves are tested in test_models/test_compile.py."""
     compiled = []
 
     def compile(run, **options):
@@ -77,11 +77,11 @@ def test_backbones_compiled(tmp_path, monkeypatch):
 def test_mmcv_ops(tmp_path, capsys):
     mmcv_ops.main([*QUICK, '--boxes', '20', '--out', str(tmp_path)])
     rows = json.loads((tmp_path / 'mmcv_ops.json').read_text())['rows']
-    # Compiled ops may need no memory beside what they are given.
+    # Compiled operators may need no memory beside that of their arguments.
     assert all(row['seconds'] > 0 for row in rows)
     assert {(row['mode'], row['op']) for row in rows} == {
         *((mode, 'roi_align') for mode in ('infer', 'train')),
-        *(('infer', op) for op in mmcv_ops.BOXES_ALONE),
+        *(('infer', op) for op in mmcv_ops.ONLY_BOXES),
     }
     kind = describe().partition(' ')[0]
     assert {row['name'] for row in rows} == {'light', kind}

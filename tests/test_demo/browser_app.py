@@ -31,7 +31,7 @@ def needs():
 
 @pytest.fixture(scope='module')
 def address(tmp_path_factory, digit_scenes):
-    """The page of an untrained classifier, in a process of its own."""
+    """Host and port of the page of an untrained classifier."""
     folder = tmp_path_factory.mktemp('app')
     part = folder / 'work' / 'cls'
     part.mkdir(parents=True)
@@ -92,7 +92,7 @@ def look(page):
 
 
 def test_only_this_machine_reaches_it(address):
-    # Another address of the machine itself, if it has one.
+    # Other addresses of this machine, if it has any.
     others = {info[4][0] for info in socket.getaddrinfo(
         socket.gethostname(), None, socket.AF_INET
     )} - {'127.0.0.1'}  # fmt: skip
@@ -112,7 +112,7 @@ def test_sample_gives_a_result(page):
     assert 'ms for the backbone, one image of 224 × 224' in (
         page.get_by_role('textbox', name='Latency').input_value()
     )
-    # The sample, the result, the filters: all are real pictures.
+    # The sample, the result and the filters are all pictures.
     pictures = page.locator('[data-testid="image"] img, .image-frame img')
     sizes = [
         (e['w'], e['h'])

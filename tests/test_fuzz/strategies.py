@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the fuzzing draws from, and how much of it.
+"""Strategies of the fuzz tests, and the number of their examples.
 
-``make test`` takes the same few cases each time; ``make fuzz`` sets
-``MMFFT_FUZZ_EXAMPLES`` and draws thousands that nobody has seen.
+``make test`` runs the same few examples each time. ``make fuzz`` sets
+``MMFFT_FUZZ_EXAMPLES`` and draws thousands of new ones.
 """
 
 import os
@@ -15,14 +15,14 @@ EXAMPLES = int(os.environ.get('MMFFT_FUZZ_EXAMPLES', '0'))
 
 
 def fuzzed(share=1.0):
-    """Settings of a test, which takes ``share`` of the examples."""
+    """Return the settings of a test that takes a share of the examples."""
     return settings(
         max_examples=max(1, round(share * (EXAMPLES or 15))),
         derandomize=not EXAMPLES,
         deadline=None,
         print_blob=True,
         suppress_health_check=list(HealthCheck),
-        # The search for a smaller case takes minutes: `make fuzz` does it.
+        # Shrinking takes minutes, so only `make fuzz` does it.
         phases=[
             Phase.generate,
             *([Phase.reuse, Phase.shrink] * bool(EXAMPLES)),
@@ -31,7 +31,7 @@ def fuzzed(share=1.0):
 
 
 def sizes(most):
-    """Numbers of pixels: often few, where the corner cases are."""
+    """Numbers of pixels, often small ones, which are the corner cases."""
     return st.one_of(st.integers(1, 9), st.integers(1, most))
 
 
@@ -41,7 +41,7 @@ small_grids = st.tuples(sizes(40), sizes(40))
 dtypes = st.sampled_from(
     [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 )
-# Error allowed, over the largest value of the result.
+# Largest error, relative to the largest value of the result.
 TOLERANCE = {
     torch.float64: 1e-11,
     torch.float32: 2e-5,
@@ -52,7 +52,7 @@ LAYOUTS = ('contiguous', 'transposed', 'strided', 'expanded', 'offset')
 
 
 def laid_out(tensor, layout):
-    """The same values in memory in another way."""
+    """Return the same values with another layout in memory."""
     if layout == 'transposed':
         return tensor.transpose(0, -1).contiguous().transpose(0, -1)
     if layout == 'strided':
@@ -62,7 +62,7 @@ def laid_out(tensor, layout):
         return tensor[:, :1].expand(tensor.shape)
     if layout == 'offset':
         room = torch.zeros(tensor.numel() + 3, dtype=tensor.dtype)
-        # Odd, where a pair of numbers cannot be read as a complex one.
+        # At an odd offset, where pairs cannot be viewed as complex numbers.
         return room[3:].view(tensor.shape).copy_(tensor)
     return tensor.contiguous()
 
@@ -78,7 +78,7 @@ def randn(*shape, seed, dtype=torch.float64):
 
 
 def assert_near(found, expected, dtype):
-    """Compare with a result in float64, by the largest value of it."""
+    """Compare with a result in float64, relative to its largest value."""
     scale = expected.abs().max().item() if expected.numel() else 0.0
     error = (found.double() - expected).abs()
     worst = error.max().item() if error.numel() else 0.0

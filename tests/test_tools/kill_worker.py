@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""A hook that configs of test_dist.py import."""
+"""A hook that the configs of test_dist.py import."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from mmengine.registry import HOOKS
 
 @HOOKS.register_module()
 class KillWorker(Hook):
-    """Kill the process of one rank, once in each of some epochs."""
+    """Kill the process of one rank, once in each of the given epochs."""
 
     def __init__(self, rank, epochs):
         self.rank = rank
