@@ -2,8 +2,8 @@
 import torch
 from torch import Tensor, nn
 
-from ..ops.dispatch import is_eager
-from ..ops.spectrum import Grid, is_static, same_grid
+from ..ops.dispatch import is_eager, same_grid
+from ..ops.spectrum import Grid, is_static
 from .torchscript import fix_traced_size, refuse_script
 
 

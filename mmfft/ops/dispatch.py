@@ -18,11 +18,13 @@ from ..errors import require_one_of
 from . import fft, matmul
 from .composed import ComposedFilter, Transform
 from .precision import compute_dtype
-from .spectrum import Grid, guard_or_false
+from .spectrum import Grid, is_static
 
 _forced: str | None = None
 # PyTorch before 2.7 cannot tell, and exports by torch.onnx.export only.
 _is_exporting = getattr(torch.compiler, 'is_exporting', lambda: False)
+# Earlier compilers have to know every size that is compared.
+_KNOWS_GUARDS = torch.__version__ >= '2.7'
 
 
 def takes_plain_operators() -> bool:
@@ -74,6 +76,31 @@ def _is_in_torch_func() -> bool:
 # What torch.compiler.assume_constant_result does, without importing the
 # compiler: the answer is that of the moment of tracing, which it guards.
 _is_in_torch_func._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def guard_or_false(condition: bool | torch.SymBool) -> bool:
+    """Whether a condition, maybe of symbols, is known to hold."""
+    # For the compiler a symbol is a bool, too.
+    if isinstance(condition, bool) and not torch.compiler.is_compiling():
+        return condition
+    if not _KNOWS_GUARDS:
+        # Not `bool`, which its compiler does not know for symbols.
+        return True if condition else False
+    # It imports sympy, which takes a second, unless there are symbols already.
+    from torch.fx.experimental import symbolic_shapes
+
+    return symbolic_shapes.guard_or_false(condition)
+
+
+def same_grid(a: Grid, b: Grid) -> bool:
+    """Whether two grids are known to be equal.
+
+    The symbols of an exported graph, or of one that is compiled for any
+    size, are equal to no number.
+    """
+    if not (is_static(a) and is_static(b)):
+        return False
+    return guard_or_false(a[0] == b[0]) and guard_or_false(a[1] == b[1])
 
 
 class Filter(Protocol):
@@ -151,13 +178,13 @@ def _triton_whole() -> Filter:
 
 
 # Height plus width up to which matrix products were faster than the FFT on a
-# CPU: docs/costs.md, by benchmarks/op.py. Nothing was measured elsewhere yet.
+# CPU: docs/costs.md, by benchmarks.op. Nothing was measured elsewhere yet.
 _LARGEST_MATMUL = 136
 # Side of the largest map that one kernel holds: for an H100, ptxas spills 2 to
 # 12 KiB per thread beyond (docs/costs.md).
 _LARGEST_WHOLE = 32
 # Points of a batch's maps from which a linear layer was faster by oneDNN:
-# docs/costs.md, by benchmarks/backbones.py.
+# docs/costs.md, by benchmarks.backbones.
 _CONVOLVED_POINTS = 1024
 
 # In the order of preference; the last one fits every case.
@@ -211,13 +238,13 @@ def chosen_path(
     ``'triton'`` is the FFT with a dynamic filter's product fused into one
     kernel, and ``'triton-whole'`` a dynamic filter as one kernel up to 32x32;
     neither takes float64. Both wait for their measurement
-    (``benchmarks/op.py`` on a GPU): they are never chosen, only forced, and
+    (``benchmarks.op`` on a GPU): they are never chosen, only forced, and
     what they do not take runs by the FFT. ``'export'`` is the same matrix
     products as plain operators, which any runtime has and any transform
     knows: see :func:`takes_plain_operators`.
 
     Matrix products are chosen on a CPU for small grids, where they were
-    measured to be faster (``benchmarks/op.py``). On other devices nothing was
+    measured to be faster (``benchmarks.op``). On other devices nothing was
     measured yet and the FFT is taken.
 
     Args:

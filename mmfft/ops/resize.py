@@ -9,7 +9,11 @@ from torch import Tensor
 
 from ..errors import require_one_of
 from .bicubic import interpolate_bicubic
-from .dispatch import is_backward_differentiated, takes_plain_operators
+from .dispatch import (
+    is_backward_differentiated,
+    same_grid,
+    takes_plain_operators,
+)
 from .precision import compute_dtype, without_autocast
 from .spectral import irfft2, require_real, rfft2
 from .spectrum import (
@@ -17,7 +21,6 @@ from .spectrum import (
     column_weights,
     half_spectrum_shape,
     project_hermitian,
-    same_grid,
     square_root,
     whole_numbers,
 )

@@ -7,22 +7,6 @@ import torch
 from torch import Tensor
 
 Grid = tuple[int, int]
-# Earlier compilers have to know every size that is compared.
-_KNOWS_GUARDS = torch.__version__ >= '2.7'
-
-
-def guard_or_false(condition: bool | torch.SymBool) -> bool:
-    """Whether a condition, maybe of symbols, is known to hold."""
-    # For the compiler a symbol is a bool, too.
-    if isinstance(condition, bool) and not torch.compiler.is_compiling():
-        return condition
-    if not _KNOWS_GUARDS:
-        # Not `bool`, which its compiler does not know for symbols.
-        return True if condition else False
-    # It imports sympy, which takes a second, unless there are symbols already.
-    from torch.fx.experimental import symbolic_shapes
-
-    return symbolic_shapes.guard_or_false(condition)
 
 
 def half_spectrum_shape(grid: Grid) -> tuple[int, int]:
@@ -33,17 +17,6 @@ def half_spectrum_shape(grid: Grid) -> tuple[int, int]:
 def is_static(sizes: Sequence[int]) -> bool:
     """Whether sizes are known, none a symbol of an exported graph."""
     return all(isinstance(n, int) for n in sizes)
-
-
-def same_grid(a: Grid, b: Grid) -> bool:
-    """Whether two grids are known to be equal.
-
-    The symbols of an exported graph, or of one that is compiled for any
-    size, are equal to no number.
-    """
-    if not (is_static(a) and is_static(b)):
-        return False
-    return guard_or_false(a[0] == b[0]) and guard_or_false(a[1] == b[1])
 
 
 def whole_numbers(count: int, like: Tensor) -> Tensor:
