@@ -1,9 +1,13 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 from mmfft.ops import (
     chosen_path,
+    dispatch,
     dynamic_spectral_filter,
     resize_filter,
     use_path,
@@ -83,3 +87,17 @@ def test_an_exported_graph_has_plain_operators_and_any_size():
         torch.testing.assert_close(
             program.module()(*args), module(*args), atol=1e-5, rtol=1e-5
         )
+
+
+def test_only_dispatch_asks_how_the_code_is_run():
+    package = Path(dispatch.__file__).parents[1]
+    asks = re.compile(
+        r'is_(compiling|dynamo_compiling|exporting|tracing|in_onnx_export)\b'
+        r'|forward_ad|_functorch|functorch_transforms'
+    )
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob('*.py')
+        if asks.search(path.read_text())
+    }
+    assert asking == {'ops/dispatch.py'}
