@@ -95,7 +95,13 @@ def test_what_cannot_be_shown(app, tmp_path):
     cfg = load(CLS)
     with pytest.raises(ConfigError, match="'none.pth' does not exist"):
         Predictor(cfg, 'none.pth')
-    models = dict(one=(str(ROOT / CLS), save_random_weights(cfg, tmp_path)))
+    checkpoint = save_random_weights(cfg, tmp_path)
+    weights = torch.load(checkpoint)['state_dict']
+    del weights['head.fc2.bias']
+    torch.save(weights, tmp_path / 'part.pth')
+    with pytest.raises(ConfigError, match='lacks 1 tensors.*head.fc2.bias'):
+        Predictor(cfg, str(tmp_path / 'part.pth'))
+    models = dict(one=(str(ROOT / CLS), checkpoint))
     (tmp_path / 'broken.png').write_text('no image')
     broken = str(tmp_path / 'broken.png')
     for arguments, message in [
