@@ -23,6 +23,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
 from mmfft.analysis.flops import config_flops
+from mmfft.analysis.records import markdown_table
 from mmfft.checkpoints.zoo import published_names, url_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -254,13 +255,8 @@ def markdown(rows):
     """A table, without rows that have no config and without empty columns."""
     rows = [row for row in rows if '[config]' in ' '.join(row.values())]
     columns = [name for name in rows[0] if any(row[name] for row in rows)]
-    lines = [columns, *([row[name] for name in columns] for row in rows)]
-    texts = [
-        '|'.join(['', *(f' {cell} ' if cell else ' ' for cell in line), ''])
-        for line in lines
-    ]
-    texts.insert(1, '|' + '---|' * len(columns))
-    return '\n'.join(texts) + '\n'
+    cells = [[row[name] for name in columns] for row in rows]
+    return markdown_table(columns, cells, left=len(columns))
 
 
 def generated(folder, recount=False):
