@@ -103,7 +103,7 @@ def starts(
         filter = torch.empty(
             *half_spectrum_shape(grid), filters, 2, device='cuda'
         )
-        implementation = filter_for(x, is_dynamic)
+        implementation = filter_for(x)
         implementation.forward(x, routing, filter)
         forward = found.copy()
         implementation.backward(x, x, routing, filter)

@@ -3,7 +3,13 @@
 
 from . import flops
 from .convolution import conv2d_to_channels_last
-from .dispatch import PATHS, chosen_path, is_linear_convolved, use_path
+from .dispatch import (
+    KERNEL_PATHS,
+    PATHS,
+    chosen_path,
+    is_linear_convolved,
+    use_path,
+)
 from .resize import FILTER_RESIZE_MODES, resize_filter
 from .spectral import (
     dynamic_spectral_filter,
@@ -15,6 +21,7 @@ from .spectrum import half_spectrum_shape, project_hermitian
 
 __all__ = [
     'FILTER_RESIZE_MODES',
+    'KERNEL_PATHS',
     'PATHS',
     'chosen_path',
     'conv2d_to_channels_last',

@@ -33,7 +33,7 @@ _CPU_CHUNK = 2**19
 class Transform(Protocol):
     """A real two-dimensional DFT; spectra are in an order of its own.
 
-    :mod:`.fft`, :mod:`.matmul` and :mod:`.triton_product` are such. A matrix
+    :mod:`.fft` and :mod:`.matmul` are such. A matrix
     has the entries of a half spectrum as its rows, real and imaginary part
     apart, and filters or channels as its columns.
     """

@@ -6,8 +6,12 @@ reads the state of its compilers, exporters, tracers and transforms. The second
 half is the table of the paths, and the choices made from it.
 """
 
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple, Protocol
 
 import torch
@@ -17,7 +21,7 @@ from torch.autograd import forward_ad
 from ..errors import require_one_of
 from . import fft, matmul
 from .composed import ComposedFilter, Transform
-from .precision import compute_dtype
+from .precision import operand_precision
 from .spectrum import Grid, is_static
 
 _forced: str | None = None
@@ -106,8 +110,7 @@ def same_grid(a: Grid, b: Grid) -> bool:
 class Filter(Protocol):
     """A static filter, without ``routing``, and a dynamic one.
 
-    What :class:`.ComposedFilter` is, and a module with a kernel for the whole
-    of it, such as :mod:`.triton_whole`.
+    A :class:`.ComposedFilter`, or kernels of :mod:`.kernels`.
     """
 
     def forward(
@@ -131,15 +134,17 @@ class Case(NamedTuple):
     Attributes:
         grid (tuple[int, int]): ``(H, W)`` of the map.
         device (str): Type of the device, such as ``'cpu'``.
-        dtype (torch.dtype): Dtype of the computation, float32 or float64.
-        is_dynamic (bool): Whether it is a dynamic filter, rather than a static
-            one or a transform.
+        dtype (torch.dtype): Dtype of the map.
     """
 
     grid: Grid
     device: str
     dtype: torch.dtype
-    is_dynamic: bool
+
+    @property
+    def operands(self) -> str:
+        """Precision of products on tensor cores."""
+        return operand_precision(self.dtype)
 
 
 class Row(NamedTuple):
@@ -165,44 +170,43 @@ class Row(NamedTuple):
     pays: Callable[[Case], bool] = lambda case: False
 
 
-def _triton_product() -> Filter:
-    from . import triton_product
+def _kernel_row(name: str) -> Row:
+    """Path of a module of :mod:`.kernels`, imported only where it is taken."""
 
-    return ComposedFilter(triton_product)
+    def module() -> ModuleType:
+        return import_module(f'.kernels.{name}', __package__)
+
+    def fits(case: Case) -> bool:
+        # The interpreter of Triton, for tests, runs on a CPU.
+        return (
+            (case.device == 'cuda' or _INTERPRETED)
+            and case.dtype != torch.float64
+            and module().fits(case.grid, case.operands)
+        )
+
+    return Row(name, lambda: module().FILTER, fits=fits, pays=_kernels_pay)
 
 
-def _triton_whole() -> Filter:
-    from . import triton_whole
-
-    return triton_whole
+def _kernels_pay(case: Case) -> bool:
+    """Whether the kernels that fit are faster; not measured on a GPU yet."""
+    return False
 
 
 # Height plus width up to which matrix products were faster than the FFT on a
 # CPU: docs/costs.md, by benchmarks.op. Nothing was measured elsewhere yet.
 _LARGEST_MATMUL = 136
-# Side of the largest map that one kernel holds: for an H100, ptxas spills 2 to
-# 12 KiB per thread beyond (docs/costs.md).
-_LARGEST_WHOLE = 32
 # Points of a batch's maps from which a linear layer was faster by oneDNN:
 # docs/costs.md, by benchmarks.backbones.
 _CONVOLVED_POINTS = 1024
 
+# Paths by kernels of Triton, in the order of preference.
+KERNEL_PATHS = ('pairs', 'quadrants', 'rows')
+_WARNED: set[str] = set()  # forced paths that some map could not take
+_INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
+
 # In the order of preference; the last one fits every case.
 _TABLE = (
-    Row(
-        'triton',
-        _triton_product,
-        fits=lambda case: case.is_dynamic and case.dtype == torch.float32,
-    ),
-    Row(
-        'triton-whole',
-        _triton_whole,
-        fits=lambda case: (
-            case.is_dynamic
-            and case.dtype == torch.float32
-            and max(case.grid) <= _LARGEST_WHOLE
-        ),
-    ),
+    *map(_kernel_row, KERNEL_PATHS),
     Row(
         'matmul',
         lambda: ComposedFilter(matmul),
@@ -214,34 +218,46 @@ _TABLE = (
     Row('fft', lambda: ComposedFilter(fft), fft, pays=lambda case: True),
 )
 PATHS = ('fft', 'matmul', 'export')  # on every machine
-_FORCEABLE = (*PATHS, *(row.path for row in _TABLE if row.path not in PATHS))
+_GROUPS = dict(triton=KERNEL_PATHS)
+_FORCEABLE = (*PATHS, *KERNEL_PATHS, *_GROUPS)
 
 
 def _row(case: Case) -> Row:
     """The path of a case, of those within registered operators."""
+    forced = _forced and _GROUPS.get(_forced, (_forced,))
     for row in _TABLE[:-1]:
-        is_wanted = row.pays(case) if _forced is None else row.path == _forced
+        is_wanted = row.path in forced if forced else row.pays(case)
         if is_wanted and row.fits(case):
             return row
+    if _forced not in (None, 'export', _TABLE[-1].path):
+        _warn_of_fft(_forced, case)
     return _TABLE[-1]
 
 
+def _warn_of_fft(path: str, case: Case) -> None:
+    if path in _WARNED:
+        return
+    _WARNED.add(path)
+    warnings.warn(
+        f'path {path!r} is forced, but not every map can take it: the FFT is '
+        f'used for {case.grid[0]}x{case.grid[1]}, {case.dtype} on '
+        f'{case.device}, and for others like it',
+        stacklevel=2,
+    )
+
+
 def chosen_path(
-    grid: Grid,
-    device: torch.device,
-    dtype: torch.dtype = torch.float32,
-    is_dynamic: bool = True,
+    grid: Grid, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> str:
     """How a filter on a map is computed.
 
-    ``'fft'`` and ``'matmul'`` run inside of a registered operator.
-    ``'triton'`` is the FFT with a dynamic filter's product fused into one
-    kernel, and ``'triton-whole'`` a dynamic filter as one kernel up to 32x32;
-    neither takes float64. Both wait for their measurement
-    (``benchmarks.op`` on a GPU): they are never chosen, only forced, and
-    what they do not take runs by the FFT. ``'export'`` is the same matrix
-    products as plain operators, which any runtime has and any transform
-    knows: see :func:`takes_plain_operators`.
+    ``'fft'`` and ``'matmul'`` run inside of a registered operator, and so do
+    the kernels of Triton: ``'pairs'`` on maps of up to 128 pairs of points,
+    ``'quadrants'`` up to 31x31, ``'rows'`` on larger ones. They wait for
+    their measurement (``benchmarks.op`` on a GPU): they are never chosen, only
+    forced, and what they do not take, float64 for one, runs by the FFT.
+    ``'export'`` is the same matrix products as plain operators, which any
+    runtime has and any transform knows: see :func:`takes_plain_operators`.
 
     Matrix products are chosen on a CPU for small grids, where they were
     measured to be faster (``benchmarks.op``). On other devices nothing was
@@ -250,30 +266,28 @@ def chosen_path(
     Args:
         grid (tuple[int, int]): ``(H, W)`` of the map.
         device (torch.device): Device of the map.
-        dtype (torch.dtype): Dtype of the computation. Defaults to float32.
-        is_dynamic (bool): Whether the filter is dynamic. Defaults to True.
+        dtype (torch.dtype): Dtype of the map. Defaults to float32.
 
     Returns:
         str: Name of the path.
     """
     if takes_plain_operators():
         return 'export'
-    return _row(Case(grid, device.type, dtype, is_dynamic)).path
+    return _row(Case(grid, device.type, dtype)).path
 
 
-def filter_for(x: Tensor, is_dynamic: bool) -> Filter:
+def filter_for(x: Tensor) -> Filter:
     """The implementation of a filter on a map ``(B, H, W, C)``.
 
     Args:
         x (Tensor): The map.
-        is_dynamic (bool): Whether the filter is dynamic.
 
     Returns:
         Filter: The one of the chosen path.
     """
-    grid = (x.shape[1], x.shape[2])
-    case = Case(grid, x.device.type, compute_dtype(x), is_dynamic)
-    return _row(case).filter()
+    return _row(
+        Case((x.shape[1], x.shape[2]), x.device.type, x.dtype)
+    ).filter()
 
 
 def transform_for(x: Tensor, columns: int) -> Transform:
@@ -286,9 +300,13 @@ def transform_for(x: Tensor, columns: int) -> Transform:
     Returns:
         Transform: The one of the chosen path, the FFT if it has none.
     """
-    grid = (x.shape[1], columns)
-    row = _row(Case(grid, x.device.type, compute_dtype(x), is_dynamic=False))
+    row = _row(Case((x.shape[1], columns), x.device.type, x.dtype))
     return row.transform or fft
+
+
+def are_kernels_forced() -> bool:
+    """Whether the kernels of Triton are to be used wherever they can be."""
+    return _forced == 'triton'
 
 
 # Whether this processor has the instructions that oneDNN uses and MKL may not.
@@ -341,12 +359,15 @@ def is_convolution_hidden() -> bool:
 def use_path(path: str) -> Iterator[None]:
     """Force one path, for tests, benchmarks and custom exporters.
 
-    Under the transforms of PyTorch it stays ``'export'``.
+    The environment variable ``MMFFT_PATH`` does so for a whole process. Under
+    the transforms of PyTorch it stays ``'export'``.
 
     Args:
-        path (str): ``'fft'``, ``'matmul'``, ``'export'``, ``'triton'`` or
-            ``'triton-whole'``; the last two run on CUDA, elsewhere only in
-            Triton's interpreter (``TRITON_INTERPRET=1``).
+        path (str): ``'fft'``, ``'matmul'``, ``'export'``, one of the kernels
+            of Triton, ``'pairs'``, ``'quadrants'`` or ``'rows'``, or
+            ``'triton'`` for the first of those that takes a map. Kernels run
+            on CUDA, elsewhere only in Triton's interpreter
+            (``TRITON_INTERPRET=1``); what they do not take runs by the FFT.
 
     Raises:
         ValueError: If there is no such path.
@@ -358,3 +379,13 @@ def use_path(path: str) -> Iterator[None]:
         yield
     finally:
         _forced = before
+
+
+def _path_of_environment() -> str | None:
+    path = os.environ.get('MMFFT_PATH') or None
+    if path is not None:
+        require_one_of('the environment variable MMFFT_PATH', path, _FORCEABLE)
+    return path
+
+
+_forced = _path_of_environment()

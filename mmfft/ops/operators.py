@@ -47,7 +47,7 @@ def from_spectrum(parts: Tensor, columns: int) -> Tensor:
 @torch.library.custom_op('mmfft::spectral_filter', mutates_args=())
 def spectral_filter(x: Tensor, filter: Tensor) -> Tensor:
     """See :func:`mmfft.ops.spectral_filter`; keeps x and filter."""
-    return filter_for(x, is_dynamic=False).forward(x, None, filter)
+    return filter_for(x).forward(x, None, filter)
 
 
 @torch.library.custom_op('mmfft::spectral_filter_backward', mutates_args=())
@@ -55,7 +55,7 @@ def spectral_filter_backward(
     grad: Tensor, x: Tensor, filter: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x and filter."""
-    path = filter_for(x, is_dynamic=False)
+    path = filter_for(x)
     grad_x, _, grad_filter = path.backward(grad, x, None, filter)
     return grad_x, grad_filter
 
@@ -65,7 +65,7 @@ def dynamic_spectral_filter(
     x: Tensor, routing: Tensor, basis: Tensor
 ) -> Tensor:
     """See :func:`mmfft.ops.dynamic_spectral_filter`; keeps its arguments."""
-    return filter_for(x, is_dynamic=True).forward(x, routing, basis)
+    return filter_for(x).forward(x, routing, basis)
 
 
 @torch.library.custom_op(
@@ -75,7 +75,7 @@ def dynamic_spectral_filter_backward(
     grad: Tensor, x: Tensor, routing: Tensor, basis: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, routing and basis."""
-    path = filter_for(x, is_dynamic=True)
+    path = filter_for(x)
     grad_x, grad_routing, grad_basis = path.backward(grad, x, routing, basis)
     assert grad_routing is not None
     return grad_x, grad_routing, grad_basis

@@ -1,5 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ from mmfft.ops import (
     use_path,
 )
 
-CPU = torch.device('cpu')
+CPU, CUDA = torch.device('cpu'), torch.device('cuda')
 
 
 class Filter(torch.nn.Module):
@@ -41,27 +44,120 @@ def test_a_forced_path_ends_with_its_block():
 def test_large_grids_take_the_fft():
     assert chosen_path((14, 14), CPU) == 'matmul'
     assert chosen_path((200, 336), CPU) == 'fft'
-    assert chosen_path((14, 14), torch.device('cuda')) == 'fft'
+    assert chosen_path((14, 14), CUDA) == 'fft'
 
 
 @pytest.mark.parametrize(
-    'path, grid, dtype, is_dynamic, expected',
+    'path, grid, dtype, expected',
     [
-        ('triton', (200, 336), torch.float32, True, 'triton'),
-        ('triton', (14, 14), torch.float64, True, 'fft'),
-        ('triton', (14, 14), torch.float32, False, 'fft'),
-        ('triton-whole', (32, 9), torch.float32, True, 'triton-whole'),
-        ('triton-whole', (9, 33), torch.float32, True, 'fft'),
-        ('triton-whole', (14, 14), torch.float64, True, 'fft'),
-        ('triton-whole', (14, 14), torch.float32, False, 'fft'),
-        ('matmul', (200, 336), torch.float64, False, 'matmul'),
+        ('triton', (14, 14), torch.bfloat16, 'pairs'),
+        ('triton', (14, 14), torch.float32, 'quadrants'),
+        ('triton', (11, 11), torch.float32, 'pairs'),
+        ('triton', (15, 17), torch.float16, 'pairs'),
+        ('triton', (16, 16), torch.float16, 'quadrants'),
+        ('triton', (28, 31), torch.float32, 'quadrants'),
+        ('triton', (32, 31), torch.float32, 'rows'),
+        ('triton', (64, 64), torch.float32, 'rows'),
+        ('triton', (64, 65), torch.float32, 'fft'),
+        ('triton', (200, 336), torch.bfloat16, 'rows'),
+        ('triton', (336, 200), torch.bfloat16, 'rows'),
+        ('triton', (336, 255), torch.bfloat16, 'rows'),
+        ('triton', (256, 336), torch.bfloat16, 'fft'),
+        ('triton', (14, 14), torch.float64, 'fft'),
+        ('rows', (14, 14), torch.float32, 'rows'),
+        ('pairs', (16, 16), torch.bfloat16, 'fft'),
+        ('quadrants', (9, 32), torch.bfloat16, 'fft'),
     ],
 )
-def test_what_a_forced_path_does_not_take_runs_by_the_fft(
-    path, grid, dtype, is_dynamic, expected
-):
+@pytest.mark.filterwarnings('ignore:path .* is forced')
+def test_kernels_by_grid(path, grid, dtype, expected):
+    pytest.importorskip('triton', reason='no Triton here')
     with use_path(path):
-        assert chosen_path(grid, CPU, dtype, is_dynamic) == expected
+        assert chosen_path(grid, CUDA, dtype) == expected
+
+
+def test_precision_has_a_part_in_the_choice():
+    pytest.importorskip('triton', reason='no Triton here')
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision('high')
+        with use_path('triton'):
+            assert chosen_path((14, 14), CUDA) == 'pairs'
+            assert chosen_path((200, 336), CUDA) == 'rows'
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def test_kernels_are_off_until_a_gpu_has_measured_them(monkeypatch):
+    pytest.importorskip('triton', reason='no Triton here')
+    assert chosen_path((14, 14), CUDA, torch.bfloat16) == 'fft'
+    # Switching them on is one line.
+    rows = [
+        row._replace(pays=lambda case: True) for row in dispatch._TABLE[:3]
+    ]
+    monkeypatch.setattr(dispatch, '_TABLE', (*rows, *dispatch._TABLE[3:]))
+    assert chosen_path((14, 14), CUDA, torch.bfloat16) == 'pairs'
+    assert chosen_path((14, 14), CUDA, torch.float64) == 'fft'
+    assert chosen_path((14, 14), CPU) == 'matmul'
+
+
+def test_what_a_forced_path_does_not_take_runs_by_the_fft(monkeypatch):
+    monkeypatch.setattr(dispatch, '_WARNED', set())
+    with use_path('rows'):
+        with pytest.warns(UserWarning, match="'rows' is forced.* 5x6, torch."):
+            assert chosen_path((5, 6), CPU) == 'fft'
+        assert chosen_path((5, 6), CPU) == 'fft'  # warns once
+    with use_path('matmul'):
+        assert chosen_path((200, 336), CPU, torch.float64) == 'matmul'
+
+
+@pytest.mark.parametrize('path', ['export', 'quadrants', ''])
+def test_a_path_for_the_whole_process(path):
+    program = 'from mmfft.ops import dispatch; print(dispatch._forced)'
+    run = subprocess.run(
+        [sys.executable, '-c', program],
+        env={**os.environ, 'MMFFT_PATH': path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == f'{path or None}\n'
+
+
+def test_an_unknown_path_for_the_whole_process(monkeypatch):
+    monkeypatch.setenv('MMFFT_PATH', 'fourier')
+    with pytest.raises(ValueError, match="MMFFT_PATH must .* 'fourier'"):
+        dispatch._path_of_environment()
+
+
+@pytest.mark.skipif(
+    not hasattr(torch.backends.cuda.matmul, 'fp32_precision'),
+    reason='PyTorch before 2.9 has the old names only',
+)
+def test_precision_by_either_of_its_names():
+    # In a process of its own: what was set by one name cannot be unset by it.
+    program = """
+import torch
+from mmfft.ops.precision import operand_precision
+matmul = torch.backends.cuda.matmul
+def found():
+    dtypes = torch.float32, torch.bfloat16, torch.float16
+    return [operand_precision(dtype) for dtype in dtypes]
+assert found() == ['tf32x3', 'tf32', 'tf32']
+torch.set_float32_matmul_precision('high')
+assert found() == ['tf32', 'tf32', 'tf32']
+torch.set_float32_matmul_precision('medium')
+assert found() == ['bf16', 'bf16', 'bf16']
+matmul.fp32_precision = 'ieee'
+assert found() == ['tf32x3', 'tf32', 'tf32']
+torch.set_float32_matmul_precision('highest')
+matmul.fp32_precision = 'tf32'
+assert found() == ['tf32', 'tf32', 'tf32']
+torch.set_float32_matmul_precision('highest')
+torch.backends.fp32_precision = 'tf32'
+assert found()[1:] == ['tf32', 'tf32']
+"""
+    subprocess.run([sys.executable, '-c', program], check=True)
 
 
 @pytest.mark.skipif(

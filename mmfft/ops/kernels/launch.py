@@ -6,7 +6,12 @@ from torch import Tensor
 
 
 def launch(
-    kernel, programs: int, *args, num_warps: int, num_stages: int = 1, **sizes
+    kernel,
+    programs: int | tuple[int, ...],
+    *args,
+    num_warps: int,
+    num_stages: int = 1,
+    **sizes,
 ) -> None:
     """Start a kernel on the device of its first argument.
 
@@ -17,19 +22,32 @@ def launch(
         kernel (triton.JITFunction): The kernel; it writes into its first
             arguments and reads the others. A tensor that it changes in place
             is given twice.
-        programs (int): Number of programs, nothing is started for 0.
-        *args (Tensor | int): Arguments of the kernel.
+        programs (int | tuple[int, ...]): Number of programs, along several
+            axes if need be; nothing is started for 0.
+        *args (Tensor | int | None): Arguments of the kernel.
         num_warps (int): Number of warps of a program.
         num_stages (int): Depth of the pipelines that Triton makes of loops.
             The default, 1, keeps tables out of them, which otherwise take
             more shared memory than there is.
         **sizes: Constants of the kernel.
     """
-    if not programs:
+    grid = programs if isinstance(programs, tuple) else (programs,)
+    if 0 in grid:
         return
     first = args[0]
     assert isinstance(first, Tensor)
     with torch.cuda.device_of(first):
-        kernel[(programs,)](
+        kernel[grid](
             *args, num_warps=num_warps, num_stages=num_stages, **sizes
         )
+
+
+def num_parallel(device: torch.device) -> int:
+    """Number of programs that keep a GPU busy.
+
+    A kernel that adds something up starts about as many, each of which works
+    on several images: every one writes a part of the sum.
+    """
+    if device.type != 'cuda':
+        return 4  # in the interpreter, one after the other
+    return 2 * torch.cuda.get_device_properties(device).multi_processor_count
