@@ -33,24 +33,30 @@ _CPU_CHUNK = 2**19
 class Transform(Protocol):
     """A real two-dimensional DFT; spectra are in an order of its own.
 
-    :mod:`.fft` and :mod:`.matmul` are such. A matrix
-    has the entries of a half spectrum as its rows, real and imaginary part
-    apart, and filters or channels as its columns.
+    :mod:`.fft` and :mod:`.matmul` are such. A matrix has the entries of a half
+    spectrum as its rows, real and imaginary part apart, and filters or
+    channels as its columns.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Orthonormal spectrum of a map ``(B, H, W, C)``."""
+        """Spectrum of a map ``(B, H, W, C)`` of any real dtype."""
 
     def inverse(
         self, spectrum: Tensor, columns: int, out: Tensor | None = None
     ) -> Tensor:
-        """Map of a spectrum, into ``out`` if given; may overwrite both."""
+        """Map of a spectrum, into ``out`` if given; may overwrite both.
+
+        ``out`` may be of any real dtype.
+        """
 
     def pack(self, filter: Tensor, grid: Grid) -> Tensor:
-        """Filters ``(H, W // 2 + 1, K, 2)`` as a matrix ``(-1, K)``."""
+        """Filters ``(H, W // 2 + 1, K, 2)`` as a matrix ``(-1, K)``.
+
+        With the norm that :meth:`forward` and :meth:`inverse` leave out.
+        """
 
     def unpack(self, matrix: Tensor, grid: Grid) -> Tensor:
-        """Inverse of :meth:`pack`."""
+        """Gradient of filters from that of what :meth:`pack` returns."""
 
     def multiply(
         self,
@@ -78,8 +84,8 @@ class Transform(Protocol):
         ``grad`` is the spectrum of the gradient. Both may be overwritten.
         """
 
-    def parts(self, spectrum: Tensor) -> Tensor:
-        """Spectrum as ``(B, H, 2, W // 2 + 1, C)``, rows in FFT order."""
+    def parts(self, spectrum: Tensor, columns: int) -> Tensor:
+        """Orthonormal spectrum ``(B, H, 2, W // 2 + 1, C)`` in FFT order."""
 
     def from_parts(self, parts: Tensor, columns: int) -> Tensor:
         """Inverse of :meth:`parts`."""
@@ -99,10 +105,10 @@ class ComposedFilter(NamedTuple):
         with without_autocast(x):
             packed = path.pack(filter.to(dtype), grid)
             for part in _chunks(x):
-                spectrum = path.forward(x[part].to(dtype))
+                spectrum = path.forward(x[part])
                 mix = None if routing is None else routing[part].to(dtype)
                 spectrum = path.multiply(spectrum, packed, mix, grid)
-                self._write(spectrum, y[part])
+                path.inverse(spectrum, grid[1], y[part])
         return y
 
     def backward(
@@ -124,8 +130,8 @@ class ComposedFilter(NamedTuple):
             weighted = path.pack(filter_ * weights, grid)
             grad_packed = torch.zeros_like(packed)
             for part in _chunks(x):
-                spectrum = path.forward(x[part].to(dtype))
-                grad_spectrum = path.forward(grad[part].to(dtype))
+                spectrum = path.forward(x[part])
+                grad_spectrum = path.forward(grad[part])
                 mix = None if routing is None else routing[part].to(dtype)
                 grad_spectrum, grad_kernel = path.multiply_adjoint(
                     spectrum, grad_spectrum, packed, mix, grid
@@ -133,17 +139,11 @@ class ComposedFilter(NamedTuple):
                 if mix is None or grad_routing is None:
                     grad_packed += grad_kernel.sum(0)
                 else:
-                    grad_packed.addbmm_(grad_kernel, mix.mT)
+                    grad_packed += (grad_kernel @ mix.mT).sum(0)
                     grad_routing[part] = weighted.T @ grad_kernel
-                self._write(grad_spectrum, grad_x[part])
+                path.inverse(grad_spectrum, grid[1], grad_x[part])
             grad_filter = path.unpack(grad_packed, grid) * weights
         return grad_x, grad_routing, grad_filter.to(filter.dtype).contiguous()
-
-    def _write(self, spectrum: Tensor, out: Tensor) -> None:
-        if out.dtype == compute_dtype(out):
-            self.transform.inverse(spectrum, out.shape[2], out)
-        else:
-            out.copy_(self.transform.inverse(spectrum, out.shape[2]))
 
 
 def _grid(x: Tensor) -> Grid:

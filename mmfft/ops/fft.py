@@ -9,36 +9,46 @@ between two transforms is done in that order.
 import torch
 from torch import Tensor
 
+from .precision import compute_dtype
 from .spectrum import Grid, project_hermitian
 
 
 def forward(x: Tensor) -> Tensor:
-    """Orthonormal ``rfft2``: ``(B, H, W, C) -> (B, C, H, W // 2 + 1)``."""
-    if 0 in x.stride():
+    """``rfft2`` without a norm: ``(B, H, W, C) -> (B, C, H, W // 2 + 1)``."""
+    planes, dtype = x.permute(0, 3, 1, 2), compute_dtype(x)
+    if x.dtype != dtype:
+        # In the order that the FFT would copy them into.
+        planes = planes.to(dtype, memory_format=torch.contiguous_format)
+    elif 0 in x.stride():
         # An expanded tensor, such as the gradient of a sum: MKL refuses it in
         # PyTorch 2.5 to 2.8 (pytorch/pytorch#154477).
-        x = x.contiguous()
-    return torch.fft.rfft2(x.permute(0, 3, 1, 2), norm='ortho')
+        planes = planes.contiguous()
+    return torch.fft.rfft2(planes)
 
 
 def inverse(
     spectrum: Tensor, columns: int, out: Tensor | None = None
 ) -> Tensor:
-    """Inverse of :func:`forward`; assumes that the spectrum is Hermitian."""
+    """``irfft2`` without a norm; assumes that the spectrum is Hermitian."""
     grid = (spectrum.shape[2], columns)
-    x = torch.fft.irfft2(spectrum, s=grid, norm='ortho').permute(0, 2, 3, 1)
+    x = torch.fft.irfft2(spectrum, s=grid, norm='forward').permute(0, 2, 3, 1)
     return x.contiguous() if out is None else out.copy_(x)
 
 
 def pack(filter: Tensor, grid: Grid) -> Tensor:
-    """Hermitian part of filters ``(H, W // 2 + 1, K, 2)`` as ``(-1, K)``."""
-    filter = project_hermitian(filter, grid)
+    """Hermitian part of filters ``(H, W // 2 + 1, K, 2)`` as ``(-1, K)``.
+
+    Divided by the number of points, which is the norm of both transforms:
+    cuFFT would take a pass over each spectrum and map for it.
+    """
+    filter = project_hermitian(filter, grid) / (grid[0] * grid[1])
     return filter.permute(2, 0, 1, 3).flatten(1).T
 
 
 def unpack(matrix: Tensor, grid: Grid) -> Tensor:
-    """Inverse of :func:`pack`."""
-    return matrix.unflatten(0, (grid[0], -1, 2)).permute(0, 1, 3, 2)
+    """Gradient of filters from that of what :func:`pack` returns."""
+    filter = matrix.unflatten(0, (grid[0], -1, 2)).permute(0, 1, 3, 2)
+    return filter / (grid[0] * grid[1])
 
 
 def _kernel(packed: Tensor, routing: Tensor | None, grid: Grid) -> Tensor:
@@ -52,7 +62,7 @@ def multiply(
     spectrum: Tensor, packed: Tensor, routing: Tensor | None, grid: Grid
 ) -> Tensor:
     """Spectra times their kernels."""
-    return spectrum * _kernel(packed, routing, grid)
+    return spectrum.mul_(_kernel(packed, routing, grid))
 
 
 def multiply_adjoint(
@@ -63,23 +73,27 @@ def multiply_adjoint(
     grid: Grid,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of spectra and, as matrices, of kernels."""
-    grad_kernel = spectrum.conj() * grad
-    grad = _kernel(packed, routing, grid).conj() * grad
-    return grad, flatten(grad_kernel)
+    # A product with a lazy conjugate would write it to new memory first. Of
+    # the kernels it is taken where they are small.
+    grad_kernel = spectrum.conj_physical_().mul_(grad)
+    real, imag = packed.T.unflatten(1, (-1, 2)).unbind(2)
+    conjugate = torch.stack((real, -imag), dim=2).flatten(1).T
+    grad = grad.mul_(_kernel(conjugate, routing, grid))
+    return grad, torch.view_as_real(grad_kernel).flatten(2).mT
 
 
-def flatten(spectrum: Tensor) -> Tensor:
-    """Spectra as matrices whose rows are those of :func:`pack`."""
-    return torch.view_as_real(spectrum).flatten(2).mT
-
-
-def parts(spectrum: Tensor) -> Tensor:
-    """Spectra in the order of :mod:`.dft_export`."""
-    return torch.view_as_real(spectrum).permute(0, 2, 4, 3, 1).contiguous()
+def parts(spectrum: Tensor, columns: int) -> Tensor:
+    """Spectra in the order and with the norm of :mod:`.dft_export`."""
+    parts = torch.view_as_real(spectrum).permute(0, 2, 4, 3, 1)
+    scale = (spectrum.shape[2] * columns) ** -0.5
+    return torch.mul(parts, scale, out=parts.new_empty(parts.shape))
 
 
 def from_parts(parts: Tensor, columns: int) -> Tensor:
     """Inverse of :func:`parts`; keeps only the Hermitian part."""
     grid = (parts.shape[1], columns)
     spectrum = project_hermitian(parts.permute(1, 3, 0, 4, 2), grid)
-    return torch.view_as_complex(spectrum.permute(2, 3, 0, 1, 4).contiguous())
+    spectrum = spectrum.permute(2, 3, 0, 1, 4)
+    scale = (grid[0] * columns) ** -0.5
+    scaled = torch.mul(spectrum, scale, out=spectrum.new_empty(spectrum.shape))
+    return torch.view_as_complex(scaled)

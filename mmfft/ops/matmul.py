@@ -18,15 +18,24 @@ import torch
 from torch import Tensor
 
 from .dft_export import angles, column_table
+from .precision import compute_dtype
 from .spectrum import Grid, column_weights, square_root, whole_numbers
 
 
-@lru_cache(maxsize=64)
 def _tables(
     grid: Grid, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Tensor]:
+    # On a GPU none is kept: the memory of what is made while a CUDA graph is
+    # recorded belongs to the graph.
+    make = _kept_tables if device.type == 'cpu' else _make_tables
+    return make(grid, dtype, device)
+
+
+def _make_tables(
+    grid: Grid, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
     rows, columns = grid
-    like = torch.empty(0, dtype=torch.float64)
+    like = torch.empty(0, dtype=torch.float64, device=device)
     with torch.inference_mode(False), torch.no_grad():
         index = whole_numbers(rows // 2 + 1, like)
         row_angles = angles(index, index, rows)
@@ -44,9 +53,12 @@ def _tables(
             to_differences=torch.cat((sin * weights, -cos * weights)).T,
         )
         return {
-            name: table.to(device, dtype).contiguous()
+            name: table.to(dtype).contiguous()
             for name, table in tables.items()
         }
+
+
+_kept_tables = lru_cache(maxsize=64)(_make_tables)
 
 
 def _rows(size: int) -> tuple[slice, slice, slice]:
@@ -73,6 +85,7 @@ def _apply(table: Tensor, x: Tensor) -> Tensor:
 def forward(x: Tensor) -> Tensor:
     """Orthonormal ``rfft2``: ``(B, H, W, C) -> (B, H, 2, W // 2 + 1, C)``."""
     batch, rows, columns, channels = x.shape
+    x = x.to(compute_dtype(x))
     tables = _tables((rows, columns), x.dtype, x.device)
     upper, paired, mirrored = _rows(rows)
     images = x[:, mirrored].flip(1)
@@ -107,13 +120,14 @@ def inverse(
     shape = (batch, -1, 2 * half, channels)
     sums = _apply(tables['to_sums'], cosines.reshape(shape))
     differences = _apply(tables['to_differences'], sines.reshape(shape))
-    if out is None:
-        out = spectrum.new_empty(batch, rows, columns, channels)
-    out[:, upper] = sums
-    out[:, paired] += differences
+    x = out
+    if x is None or x.dtype != spectrum.dtype:
+        x = spectrum.new_empty(batch, rows, columns, channels)
+    x[:, upper] = sums
+    x[:, paired] += differences
     differences = sums[:, paired] - differences
-    out[:, mirrored] = differences.flip(1)
-    return out
+    x[:, mirrored] = differences.flip(1)
+    return x if out is None or out is x else out.copy_(x)
 
 
 def pack(filter: Tensor, grid: Grid) -> Tensor:
@@ -123,7 +137,7 @@ def pack(filter: Tensor, grid: Grid) -> Tensor:
 
 
 def unpack(matrix: Tensor, grid: Grid) -> Tensor:
-    """Inverse of :func:`pack`."""
+    """Gradient of filters from that of what :func:`pack` returns."""
     filter = matrix.unflatten(0, (grid[0], 2, -1)).permute(0, 2, 3, 1)
     return filter[_order(grid[0], filter.device).argsort()]
 
@@ -166,7 +180,7 @@ def multiply_adjoint(
     return grad, grad_kernel.flatten(1, 3)
 
 
-def parts(spectrum: Tensor) -> Tensor:
+def parts(spectrum: Tensor, columns: int) -> Tensor:
     """Spectra with their rows in FFT order."""
     return spectrum[:, _order(spectrum.shape[1], spectrum.device).argsort()]
 

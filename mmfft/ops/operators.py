@@ -88,7 +88,7 @@ def rfft2(x: Tensor) -> Tensor:
         return _empty_spectrum(x)
     path = transform_for(x, x.shape[2])
     with without_autocast(x):
-        return path.parts(path.forward(x))
+        return path.parts(path.forward(x), x.shape[2])
 
 
 @torch.library.custom_op('mmfft::irfft2', mutates_args=())
