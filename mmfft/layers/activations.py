@@ -19,10 +19,12 @@ class SquaredReLU(nn.Module):
 
 
 def _inner_product(a: Tensor, b: Tensor) -> Tensor:
-    """Sum of ``a * b``, of half precision in float32."""
-    if a.dtype in (torch.float32, torch.float64):
-        return torch.tensordot(a, b, a.dim())
-    return (a * b).sum(dtype=torch.float32)
+    """Sum of ``a * b``, in float32 at least, of shape ``(1,)``."""
+    dtype = torch.promote_types(a.dtype, torch.float32)
+    # On a GPU it would be a matrix product, and rounded as those are.
+    if a.device.type == 'cpu' and a.dtype == b.dtype == dtype:
+        return torch.tensordot(a, b, a.dim()).reshape(1)
+    return (a * b).sum(dtype=dtype).reshape(1)
 
 
 class _StarReLUFunction(torch.autograd.Function):
@@ -37,7 +39,11 @@ class _StarReLUFunction(torch.autograd.Function):
     def forward(ctx, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
         y = F.relu(x)
-        return y.mul_(y).mul_(scale).add_(bias)
+        if x.dtype != torch.float16:
+            return y.mul_(y).mul_(scale).add_(bias)
+        # The square may be too large for float16 where the result is not.
+        scaled = torch.mul(y, scale, out=torch.empty_like(y))
+        return torch.addcmul(bias, y, scaled, out=y)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,9 +56,17 @@ class _StarReLUFunction(torch.autograd.Function):
             or is_batched_by_autograd(grad)
         )
         times = Tensor.mul if keeps else Tensor.mul_
-        product = times(F.relu(x), grad)
-        grad_scale = _inner_product(product, x).reshape(1)
-        return times(product, 2 * scale), grad_scale, grad.sum().reshape(1)
+        rectified = F.relu(x)
+        if x.dtype == torch.float16:
+            # Products and sums of float16 leave its range at both ends; where
+            # x is -inf, it is not a factor.
+            x, product = rectified, times(rectified.float(), grad)
+        else:
+            product = times(rectified, grad)
+        grad_scale = _inner_product(product, x)
+        grad_x = times(product, 2 * scale).to(grad.dtype)
+        grad_bias = grad.sum(dtype=grad_scale.dtype).reshape(1)
+        return grad_x, grad_scale, grad_bias
 
 
 # One node in a graph of torch.fx, which looks into no autograd function.
@@ -61,8 +75,9 @@ def _star_relu(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     # A compiler fuses, and keeps what it finds cheapest.
     if is_eager():
         return _StarReLUFunction.apply(x, scale, bias)
-    y = scale * F.relu(x).square() + bias
-    return y.to(x.dtype)
+    y = F.relu(x)
+    # In this order for the range of float16, as above.
+    return (scale * y * y + bias).to(x.dtype)
 
 
 class StarReLU(nn.Module):

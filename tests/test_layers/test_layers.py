@@ -1,6 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Each mixer against its paper's formula, written plainly in float64."""
 
+import math
+
 import pytest
 import torch
 from oracle.filters import filtered
@@ -123,6 +125,63 @@ def test_star_relu_gradients():
     inputs = (x, star.scale, star.bias)
     assert torch.autograd.gradcheck(apply, inputs)
     assert torch.autograd.gradgradcheck(apply, inputs)
+
+
+def star_relu_results(x, grad):
+    star = StarReLU().to(x.dtype if x.dtype == torch.float64 else None)
+    torch.nn.init.constant_(star.scale, 0.25)
+    x = x.clone().requires_grad_()
+    y = star(x)
+    y.backward(grad)
+    return y.detach(), x.grad, star.scale.grad, star.bias.grad
+
+
+# Sums and products of these leave the range of float16, results do not.
+@pytest.mark.parametrize(
+    ('x_size', 'grad_size'), [(1, 1000), (300, 250), (0.01, 1e-5)]
+)
+def test_star_relu_has_the_range_of_float16(x_size, grad_size):
+    x = torch.randn(4, 24, 24, 16).clamp(-1.6, 1.6) * x_size
+    grad = torch.rand(4, 24, 24, 16) * grad_size
+    x, grad = x.half(), grad.half()
+    x[0, 0, 0] = -math.inf  # left by a layer before
+    exact = star_relu_results(x.double().clamp(min=-1), grad.double())
+    for found, expected in zip(star_relu_results(x, grad), exact):
+        is_half = found.dtype == torch.float16
+        assert not is_half or torch.isfinite(expected.half()).all()
+        torch.testing.assert_close(
+            found.double(),
+            expected,
+            rtol=2e-3 if is_half else 1e-4,
+            atol=1e-7 if is_half else 0,
+        )
+
+
+@pytest.mark.slow
+def test_star_relu_sums_a_whole_batch_in_float16():
+    shape = (128, 56, 56, 128)
+    x, grad = torch.randn(shape).half(), torch.full(shape, 2.0).half()
+    grad[::2] = 3
+    _, _, *found = star_relu_results(x, grad)
+    exact = [0.0, 0.0]
+    for a, b in zip(x.double(), grad.double()):
+        exact[0] += (a.relu().square() * b).sum()
+        exact[1] += b.sum()
+    for value, expected in zip(found, exact):
+        torch.testing.assert_close(
+            value.double(), expected[None], rtol=1e-5, atol=0
+        )
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_star_relu_under_a_transform_has_the_same_range(dtype):
+    x = torch.tensor([[300.0, -2.0, 0.5]], dtype=dtype)
+    star = StarReLU()
+    torch.nn.init.constant_(star.scale, 0.25)
+    expected = 0.25 * x.double().relu().square()
+    for y in (star(x), torch.func.vmap(star)(x)):
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.double(), expected, rtol=8e-3, atol=0)
 
 
 def test_star_relu_keeps_one_tensor_of_its_size():
