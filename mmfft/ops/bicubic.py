@@ -1,20 +1,21 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Bicubic interpolation, as an operator or as matrix products."""
+"""Bicubic interpolation as matrix products.
+
+PyTorch's own operator takes longer, three to thirty times for the filters of
+a GFNet, and onnxruntime's cubic ``Resize`` takes longer than all the rest of
+one. On a GPU the operator's gradient is not deterministic, and an error where
+that is asked for.
+"""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from .dispatch import takes_plain_operators
+from .precision import without_autocast
 from .spectrum import Grid, whole_numbers
 
 
 def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:
     """``F.interpolate(mode='bicubic')`` over the first two axes.
-
-    In an exported graph, and under a transform of PyTorch, it is written as
-    matrix products: onnxruntime's own cubic ``Resize`` takes longer than all
-    the rest of a GFNet.
 
     Args:
         x (Tensor): Shape ``(H, W, C)``, float32 or float64.
@@ -24,17 +25,43 @@ def interpolate_bicubic(x: Tensor, size: Grid, align_corners: bool) -> Tensor:
     Returns:
         Tensor: Shape ``(H', W', C)``.
     """
-    if not takes_plain_operators():
-        planes = F.interpolate(
-            x.permute(2, 0, 1)[None],
-            size=tuple(size),
-            mode='bicubic',
-            align_corners=align_corners,
-        )
-        return planes[0].permute(1, 2, 0)
-    rows, columns = (
-        _taps(old, new, align_corners, x) for old, new in zip(x.shape, size)
-    )
+    grid = (x.shape[0], x.shape[1])
+    with without_autocast(x):
+        matrices = bicubic_matrices(grid, size, align_corners, x)
+        return multiply_axes(matrices, x)
+
+
+def bicubic_matrices(
+    old_grid: Grid, new_grid: Grid, align_corners: bool, like: Tensor
+) -> list[Tensor]:
+    """Matrices ``(H', H)`` and ``(W', W)`` that interpolate.
+
+    Args:
+        old_grid (tuple[int, int]): ``(H, W)``.
+        new_grid (tuple[int, int]): ``(H', W')``; may be symbols.
+        align_corners (bool): Same as in ``F.interpolate``.
+        like (Tensor): Tensor of the dtype and device wanted.
+
+    Returns:
+        list[Tensor]: One matrix for each axis.
+    """
+    return [
+        _taps(old, new, align_corners, like)
+        for old, new in zip(old_grid, new_grid)
+    ]
+
+
+def multiply_axes(matrices: list[Tensor], x: Tensor) -> Tensor:
+    """Multiply each of the first two axes by a matrix.
+
+    Args:
+        matrices (list[Tensor]): Matrices ``(H', H)`` and ``(W', W)``.
+        x (Tensor): Shape ``(H, W, C)``.
+
+    Returns:
+        Tensor: Shape ``(H', W', C)``.
+    """
+    rows, columns = matrices
     y = rows @ x.flatten(1)
     return columns @ y.reshape(-1, *x.shape[1:])
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import require_one_of
-from .bicubic import interpolate_bicubic
+from .bicubic import bicubic_matrices, multiply_axes
 from .dispatch import (
     is_backward_differentiated,
     same_grid,
@@ -115,9 +115,8 @@ def _resize(
 ) -> Tensor:
     planes = filter.to(compute_dtype(filter)).flatten(2, -2)
     if mode == 'bicubic':
-        planes = interpolate_bicubic(
-            planes.flatten(2), half_spectrum_shape(new_grid), True
-        )
+        matrices = _bicubic_matrices(old_grid, new_grid, planes)
+        planes = multiply_axes(matrices, planes.flatten(2))
     elif mode == 'kernel':
         matrices = _kernel_matrices(old_grid, new_grid, planes)
         planes = _through_space(planes, old_grid, matrices)
@@ -135,11 +134,8 @@ def _resize_adjoint(
     planes = grad.to(compute_dtype(grad)).flatten(2, -2)
     old_shape = half_spectrum_shape(old_grid)
     if mode == 'bicubic':
-        planes = planes.flatten(2).permute(2, 0, 1)[None].contiguous()
-        planes = torch.ops.aten.upsample_bicubic2d_backward(
-            planes, planes.shape[2:], (1, planes.shape[1], *old_shape), True
-        )
-        planes = planes[0].permute(1, 2, 0)
+        matrices = _bicubic_matrices(old_grid, new_grid, planes)
+        planes = multiply_axes([m.T for m in matrices], planes.flatten(2))
     elif mode == 'kernel':
         matrices = _kernel_matrices(old_grid, new_grid, planes)
         # The adjoint of a transform is its inverse, but for these weights.
@@ -205,6 +201,14 @@ def _save_grids(ctx, inputs, output):
 _resize_operator.register_autograd(_backward, setup_context=_save_grids)
 
 
+def _bicubic_matrices(
+    old_grid: Grid, new_grid: Grid, like: Tensor
+) -> list[Tensor]:
+    old_shape = half_spectrum_shape(old_grid)
+    new_shape = half_spectrum_shape(new_grid)
+    return bicubic_matrices(old_shape, new_shape, True, like)
+
+
 def _kernel_matrices(
     old_grid: Grid, new_grid: Grid, like: Tensor
 ) -> list[Tensor]:
@@ -220,8 +224,7 @@ def _through_space(
 ) -> Tensor:
     real, imag = planes[None].unbind(-1)
     kernel = irfft2(real, imag, grid[1])[0]
-    for axis, matrix in enumerate(matrices):
-        kernel = _product(matrix, kernel, axis)
+    kernel = multiply_axes(matrices, kernel)
     return torch.stack(rfft2(kernel[None]), dim=-1)[0]
 
 
@@ -243,15 +246,9 @@ def _through_harmonics(
     planes: Tensor, grid: Grid, to_grid: Grid, matrices: list[Tensor]
 ) -> Tensor:
     planes = project_hermitian(planes, grid)
-    for axis, matrix in enumerate(matrices):
-        planes = _product(matrix, planes, axis)
+    planes = multiply_axes(matrices, planes.flatten(2)).unflatten(2, (-1, 2))
     # Halfway round a smaller grid two harmonics meet; this is their mean.
     return project_hermitian(planes, to_grid)
-
-
-def _product(matrix: Tensor, x: Tensor, axis: int) -> Tensor:
-    x = x.movedim(axis, 0)
-    return torch.tensordot(matrix, x, 1).movedim(0, axis)
 
 
 def _taps(old: int, new: int, like: Tensor) -> Tensor:
