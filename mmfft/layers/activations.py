@@ -7,6 +7,7 @@ from ..ops.dispatch import (
     is_backward_differentiated,
     is_batched_by_autograd,
     is_eager,
+    takes_star_relu_kernel,
 )
 from .torchscript import refuse_script
 
@@ -32,12 +33,16 @@ class _StarReLUFunction(torch.autograd.Function):
 
     Autograd on the plain formula would keep the rectified and the squared
     features and walk over memory more than twice as often. Here each pass
-    makes one tensor and works on it in place.
+    makes one tensor and works on it in place, or is one kernel.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
+        if takes_star_relu_kernel(x):
+            from ..ops.kernels import star_relu
+
+            return star_relu.forward(x, scale, bias)
         y = F.relu(x)
         if x.dtype != torch.float16:
             return y.mul_(y).mul_(scale).add_(bias)
@@ -55,6 +60,10 @@ class _StarReLUFunction(torch.autograd.Function):
             or is_backward_differentiated()
             or is_batched_by_autograd(grad)
         )
+        if not keeps and takes_star_relu_kernel(x):
+            from ..ops.kernels import star_relu
+
+            return star_relu.backward(grad, x, scale)
         times = Tensor.mul if keeps else Tensor.mul_
         rectified = F.relu(x)
         if x.dtype == torch.float16:

@@ -355,6 +355,20 @@ def is_convolution_hidden() -> bool:
     return torch.compiler.is_dynamo_compiling() and not takes_plain_operators()
 
 
+def takes_star_relu_kernel(x: Tensor) -> bool:
+    """Whether StarReLU of ``x`` runs as a kernel (:mod:`.kernels.star_relu`).
+
+    It waits for its measurement on a GPU: only where ``'triton'`` is forced.
+    """
+    return (
+        _forced == 'triton'
+        and is_eager()
+        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        # A subclass may have no memory of its own.
+        and type(x) in (Tensor, torch.nn.Parameter)
+    )
+
+
 @contextmanager
 def use_path(path: str) -> Iterator[None]:
     """Force one path, for tests, benchmarks and custom exporters.
