@@ -1,15 +1,21 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import logging
 import math
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import ROOT, small_data
+from mmengine.optim import AmpOptimWrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmfft.backbones import CDFFormer
 from mmfft.engine.hooks.check_loss_hook import (
     CheckLossHook,
+    InvalidLossError,
     last_finite_checkpoint,
 )
 
@@ -49,6 +55,120 @@ def test_it_says_step_images_and_checkpoint(value, tmp_path):
 def test_finite_losses_pass():
     outputs = dict(loss=torch.tensor(1e30), acc=torch.tensor(math.nan))
     CheckLossHook().after_train_iter(None, 0, {}, outputs)
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often values are read, which waits for a GPU."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func._schema.name
+        self.count += name in ('aten::_local_scalar_dense', 'aten::_to_copy')
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_waits_once():
+    losses = {f'loss_{i}': torch.tensor(float(i)) for i in range(5)}
+    losses['loss_half'] = torch.tensor(1.0, dtype=torch.float16)
+    with Reads() as reads:
+        CheckLossHook().after_train_iter(None, 0, {}, losses)
+    assert reads.count == 1
+
+
+@pytest.fixture
+def train(monkeypatch, tmp_path, caplog):
+    """A function that trains one weight with AmpOptimWrapper on a CPU."""
+    scaler = partial(torch.amp.GradScaler, device='cpu')
+    monkeypatch.setattr(amp_optimizer_wrapper, 'GradScaler', scaler)
+    monkeypatch.setattr(
+        amp_optimizer_wrapper, 'is_cuda_available', lambda: True
+    )
+
+    def make(**kwargs):
+        model = torch.nn.Linear(1, 1, bias=False)
+        model.register_buffer('seen', torch.zeros(1))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        runner = SimpleNamespace(
+            iter=0,
+            work_dir=str(tmp_path),
+            model=model,
+            optim_wrapper=AmpOptimWrapper(optimizer=optimizer, **kwargs),
+            logger=logging.getLogger('mmfft'),
+        )
+        runner.optim_wrapper.initialize_count_status(model, 0, 1000)
+        hook = CheckLossHook()
+
+        def step(loss_of, name='a.png'):
+            before = model.weight.detach().clone()
+            loss = loss_of(model.weight).sum()
+            runner.optim_wrapper.update_params(loss)
+            batch = dict(data_samples=[SimpleNamespace(img_path=name)])
+            hook.after_train_iter(runner, 0, batch, dict(loss=loss.detach()))
+            runner.iter += 1
+            return not torch.equal(model.weight, before)
+
+        return step, model
+
+    return make
+
+
+def fine(weight):
+    return weight.square() + weight
+
+
+def overflow(weight):
+    return weight * math.inf
+
+
+def test_a_step_left_out_by_the_scaler_is_survived(train, caplog):
+    step, _ = train()
+    assert step(fine)
+    assert not step(overflow, 'b.png')
+    assert step(fine)
+    assert 'the loss of step 2 is not finite' in caplog.text
+    assert 'Images of the batch: b.png' in caplog.text
+    assert 'scaler left it out' in caplog.text
+
+
+def test_it_stops_when_the_scale_is_not_what_is_wrong(train):
+    step, _ = train()
+    for _ in range(16):
+        assert not step(overflow)
+    with pytest.raises(InvalidLossError, match='the loss of step 17'):
+        step(overflow)
+
+
+def test_it_stops_when_the_step_was_taken(train):
+    step, _ = train()
+    step(fine)
+    with pytest.raises(InvalidLossError, match='loss=inf'):
+        step(lambda weight: (weight - math.inf).abs())
+
+
+def test_it_stops_when_the_forward_pass_left_a_trace(train):
+    step, model = train()
+    step(fine)
+    model.seen.fill_(math.nan)
+    with pytest.raises(InvalidLossError):
+        step(overflow)
+
+
+def test_it_stops_under_a_scale_that_never_changes(train):
+    step, _ = train(loss_scale=128.0)
+    with pytest.raises(InvalidLossError):
+        step(overflow)
+
+
+def test_accumulated_gradients_are_judged_at_their_step(train, caplog):
+    step, _ = train(accumulative_counts=2)
+    assert not step(overflow, 'b.png')
+    assert not step(fine)
+    assert 'b.png' in caplog.text
+    assert not step(fine) and step(fine)
+    assert not step(lambda weight: (weight - math.inf).abs(), 'c.png')
+    with pytest.raises(InvalidLossError, match=r'step 5 .*\n.*c\.png'):
+        step(fine)
 
 
 def test_no_checkpoint_is_good(tmp_path):
