@@ -1,14 +1,18 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import logging
+import math
 from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmengine.config import Config
+from tiny_models import build, loss_of
 
 from mmfft.engine import build_runner
 from mmfft.errors import ConfigError
 from mmfft.mmcv_ops import describe
+from mmfft.ops import use_path
 
 
 @pytest.fixture
@@ -65,3 +69,37 @@ def test_mmengine_connects_processes_with_gpus(gpu, connected, caplog):
 def test_launchers_that_need_a_gpu(no_gpu, connected):
     with pytest.raises(ConfigError, match="'slurm' needs a GPU"):
         build_runner(Config(dict(launcher='slurm')))
+
+
+def test_plans_of_the_fft_are_limited(connected, monkeypatch):
+    caches = [SimpleNamespace(max_size=n) for n in (4096, 64, 0, 2000, 4096)]
+    monkeypatch.setattr(torch.backends.cuda, 'cufft_plan_cache', caches)
+    monkeypatch.setattr('torch.cuda.device_count', lambda: 4)
+    build_runner(Config(dict(launcher='none')))
+    # Limits that were set stay, and so do GPUs that there are not.
+    assert [c.max_size for c in caches] == [512, 64, 0, 2000, 4096]
+
+
+def test_a_size_of_images_takes_eight_plans(monkeypatch):
+    """One for each stage and direction, however many blocks and passes."""
+    plans = set()
+
+    def noting(name):
+        transform = getattr(torch.fft, name)
+
+        def note(x, *args, **kwargs):
+            y = transform(x, *args, **kwargs)
+            *batch, height, width = (x if name == 'rfft2' else y).shape
+            plans.add((name, math.prod(batch), height, width))
+            return y
+
+        return note
+
+    for name in ('rfft2', 'irfft2'):
+        monkeypatch.setattr(torch.fft, name, noting(name))
+    model = build('dfformer')
+    with use_path('fft'):  # as on a GPU
+        for i, shape in enumerate([(2, 64, 64), (2, 64, 96), (1, 64, 64)], 1):
+            batch, *size = shape
+            loss_of(model(torch.randn(batch, 3, *size))).backward()
+            assert len(plans) == 8 * i
