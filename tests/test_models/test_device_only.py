@@ -5,6 +5,7 @@ import pytest
 import torch
 from device_only import DEVICES, HAS_FAKE_CUDA, device_only, without_values
 from tiny_models import build, every_model, loss_of
+from torch import nn
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -69,3 +70,21 @@ def test_inference_does_not_wait(name):
     with device_only() as calls, torch.no_grad():
         model(torch.empty(2, 3, 72, 104, device='meta'))
     check_operators(calls)
+
+
+@every_model
+@pytest.mark.parametrize(
+    'layout', [torch.contiguous_format, torch.channels_last]
+)
+@pytest.mark.parametrize('device', DEVICES[-1:])
+def test_channels_last_images_give_channels_last_maps(name, layout, device):
+    """Which every layer after the first convolution wants."""
+    maps = []
+    with without_values(device):
+        with torch.device(device):
+            model = build(name)
+        stem = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+        stem.register_forward_hook(lambda *args: maps.append(args[2]))
+        x = torch.empty(2, 3, 64, 64, device=device)
+        model(x.contiguous(memory_format=layout))
+    assert maps[0].is_contiguous(memory_format=layout)
