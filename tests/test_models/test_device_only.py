@@ -40,11 +40,12 @@ def check_operators(calls):
 @every_model
 @pytest.mark.parametrize('size', [(64, 64), (72, 104)])
 @pytest.mark.parametrize('with_cp', [False, True][: 1 + HAS_FAKE_CUDA])
-def test_a_step_does_not_wait(name, size, with_cp):
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+def test_a_step_does_not_wait(name, size, with_cp, dtype):
     with torch.device('meta'):
-        model = build(name, drop_path_rate=0.1, with_cp=with_cp)
+        model = build(name, drop_path_rate=0.1, with_cp=with_cp).to(dtype)
     with device_only() as calls:
-        x = torch.empty(2, 3, *size, device='meta')
+        x = torch.empty(2, 3, *size, device='meta', dtype=dtype)
         loss_of(model(x)).backward()
     check_operators(calls)
     assert all(p.grad.device.type == 'meta' for p in model.parameters())
