@@ -5,25 +5,32 @@
 
 A call takes images to the feature map of the last stage; ``train`` is forward
 and backward. Names with ``plain`` are the published forms in ``tests/oracle``.
+
+On a CPU the models of a case are measured in interleaved rounds, which makes
+their ratios trustworthy although the machine's speed drifts. On a GPU each
+model is built on the CPU, moved to the GPU for its turn and dropped: one model
+at a time has all of the memory.
 """
 
-import matplotlib
+import sys
+from functools import partial
+from itertools import product
+
 import timm
 import torch
 from oracle import models as plain_models
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from benchmarks.common import (
-    cases,
+    DTYPES,
+    Recorder,
+    autocast,
+    batches,
     parser,
-    plot,
-    precision,
-    report,
     size_of,
+    text_of,
 )
 from mmfft.backbones import CDFFormer, DFFormer, GFNetPyramid
-from mmfft.measure import compare
-
-matplotlib.use('Agg')
 
 OURS = dict(dfformer=DFFormer, cdfformer=CDFFormer)
 MODELS = (
@@ -38,8 +45,6 @@ MODELS = (
     'swin_tiny_patch4_window7_224',
     'convnext_tiny',
 )
-
-
 COMPILED = ', compiled'
 
 
@@ -73,69 +78,91 @@ def features(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     return y[-1] if isinstance(y, tuple) else y
 
 
-def contender(args, name, size, x, train):
-    model = build(name.removesuffix(COMPILED), size)
-    model = model.to(args.device).train(train)
-    run = lambda x: features(model, x)  # noqa: E731
-    if name.endswith(COMPILED):
-        run = torch.compile(run, fullgraph=True, dynamic=False)
+class Case:
+    """One size and batch, in inference or training."""
 
-    def call():
-        model.zero_grad()
-        with precision(args), torch.set_grad_enabled(train):
-            y = run(x)
-        if train:
-            y.float().mean().backward()
+    def __init__(self, size, batch, train, args):
+        self.size, self.batch, self.train, self.args = size, batch, train, args
+        self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
 
-    return call
+    def calls(self, name):
+        """Prepare the call of a model, which is built on the CPU."""
+        model = build(name.removesuffix(COMPILED), self.size)
+        model = model.to(self.device).train(self.train)
+        x = torch.randn(self.batch, 3, *self.size).to(self.device)
+        if self.args.channels_last:
+            convert_conv2d_weight_memory_format(model, torch.channels_last)
+            x = x.to(memory_format=torch.channels_last)
+        run = partial(features, model)
+        if name.endswith(COMPILED):
+            run = torch.compile(
+                run, fullgraph=True, dynamic=False, mode=self.args.compile
+            )
+
+        def call():
+            context = autocast(self.device, self.dtype)
+            with context, torch.set_grad_enabled(self.train):
+                y = run(x)
+            if self.train:
+                y.float().mean().backward()
+                # At the end: the next call would free them, and its peak
+                # would be too small.
+                model.zero_grad()
+
+        return [call]
+
+    def extra(self, name, row):
+        if 'ms' not in row:
+            return {}
+        return dict(images_per_second=1e3 * self.batch / row['ms'])
 
 
 def main(argv=None):
     p = parser(__doc__.splitlines()[0])
     p.add_argument('--models', nargs='+', choices=MODELS, default=MODELS)
-    p.add_argument('--sizes', nargs='+', type=size_of, default=[(224, 224)])
+    p.add_argument(
+        '--sizes',
+        nargs='+',
+        type=size_of,
+        help='224 by default; on a GPU also 512 and 800x1344',
+    )
+    p.add_argument(
+        '--channels-last',
+        action='store_true',
+        help='store images and the weights of convolutions channels-last',
+    )
     p.add_argument(
         '--compile',
-        action='store_true',
-        help='measure compiled models too, except the plain ones, which fail',
+        nargs='?',
+        const='default',
+        metavar='MODE',
+        help='measure compiled models too, except the plain ones, which fail; '
+        "MODE is one of torch.compile's, such as reduce-overhead",
     )
     args = p.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
+    if args.sizes is None:
+        large = [(512, 512), (800, 1344)]
+        args.sizes = [(224, 224), *(large if args.device != 'cpu' else [])]
+    recorder = Recorder('backbones', args, argv)
     names = list(args.models)
+    compiled = []
     if args.compile:
-        plain = {name for name in names if name.startswith('plain ')}
-        names += [name + COMPILED for name in names if name not in plain]
-    rows = []
-    for mode, size, batch in cases(args.mode, args.sizes, args.batch):
-        torch.compiler.reset()
-        x = torch.randn(batch, 3, *size, device=device)
-        calls = {
-            name: contender(args, name, size, x, mode == 'train')
-            for name in names
-        }
-        results = compare(calls, device, args.rounds)
-        for name, result in results.items():
-            if 'seconds' in result:
-                result['images_per_second'] = batch / result['seconds']
-            case = dict(mode=mode, image='x'.join(map(str, size)), batch=batch)
-            rows.append(dict(case, name=name, **result))
-    report(args, 'backbones', rows, baseline)
-    for key, ylabel in (
-        ('images_per_second', 'images/s'),
-        ('memory', 'peak memory, bytes'),
-    ):
-        plot(
-            args,
-            f'backbones_{key}',
-            rows,
-            panel=lambda row: f'{row["mode"]}, batch {row["batch"]}',
-            label=lambda row: row['image'],
-            value=lambda row, key=key: row.get(key),
-            ylabel=ylabel,
-        )
+        compiled = [
+            name + COMPILED for name in names if not name.startswith('plain ')
+        ]
+    for mode, size in product(args.mode, args.sizes):
+        for batch in batches(args, size):
+            case = Case(size, batch, mode == 'train', args)
+            key = dict(mode=mode, image=text_of(size), batch=batch)
+            recorder.compare(
+                key,
+                {name: partial(case.calls, name) for name in names + compiled},
+                baseline,
+                case.extra,
+                compiled,
+            )
+    return recorder.finish()
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

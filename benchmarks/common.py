@@ -1,24 +1,34 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What the benchmarks share: arguments, cases, reports and plots."""
+"""What the benchmarks share: arguments, and rows that no failure can lose."""
 
 import argparse
 import json
+import os
 import platform
-from collections.abc import Callable, Iterator
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from matplotlib import pyplot
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
 
-from mmfft.measure import device_name
+from benchmarks.report import is_failure, report
+from mmfft.measure import clear, compare, device_name, failure
 
 DTYPES = dict(
     float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16
 )
+# Largest error of an output or a gradient, relative in the norm.
+GATES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
+TF32_GATE = 1e-3
+# Seconds that a case takes at least, by the kind of the case.
+SECONDS = dict(eager=5, compiled=60)
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -27,183 +37,312 @@ def size_of(text: str) -> tuple[int, int]:
     return int(rows), int(columns or rows)
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-    """Make a parser of the arguments that all benchmarks have."""
+def text_of(size: tuple[int, int]) -> str:
+    """Inverse of :func:`size_of`."""
+    return 'x'.join(map(str, size))
+
+
+def run_parser(description: str) -> argparse.ArgumentParser:
+    """Make a parser of the arguments that every run of cases has."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     has_gpu = torch.cuda.is_available()
     parser.add_argument('--device', default='cuda' if has_gpu else 'cpu')
+    parser.add_argument(
+        '--threads', type=int, help='number of threads on a CPU'
+    )
+    parser.add_argument(
+        '--minutes',
+        type=float,
+        help='begin no case that would not end within this time',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='keep the rows of an earlier run and measure only what it lacks',
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/benchmarks'),
+        help='folder for the rows (JSON lines) and the plots',
+    )
+    return parser
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """Make a parser of the arguments that all measurements have."""
+    parser = run_parser(description)
     parser.add_argument('--dtype', choices=DTYPES, default='float32')
-    parser.add_argument('--batch', type=int, nargs='+', default=[8])
+    parser.add_argument(
+        '--tf32',
+        action='store_true',
+        help='let CUDA round the factors of float32 products and convolutions '
+        'to TF32; exact by default, unlike the default of cuDNN',
+    )
+    parser.add_argument(
+        '--batch',
+        type=int,
+        nargs='+',
+        help='8 by default; on a GPU 128 at 224x224 and about as many pixels '
+        'at other sizes, a power of two',
+    )
     parser.add_argument(
         '--mode',
         choices=('infer', 'train'),
         nargs='+',
         default=['infer', 'train'],
     )
-    parser.add_argument('--rounds', type=int, default=9)
     parser.add_argument(
-        '--threads', type=int, help='number of threads on a CPU'
-    )
-    parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path('work_dirs/benchmarks'),
-        help='folder for the JSON file and the plot',
+        '--rounds',
+        type=int,
+        default=9,
+        help='measurements of each time; 0 to call each only once, which '
+        'fills the caches of compilers',
     )
     return parser
 
 
-def environment(args: argparse.Namespace) -> dict:
-    """Describe machine, versions and arguments."""
-    device = torch.device(args.device)
-    return dict(
-        device=device_name(device),
-        threads=torch.get_num_threads(),
-        torch=torch.__version__,
-        python=platform.python_version(),
-        arguments={k: str(v) for k, v in vars(args).items()},
-    )
+def batches(args: argparse.Namespace, size: tuple[int, int]) -> list[int]:
+    """Batch sizes for images of a size."""
+    if args.batch:
+        return args.batch
+    if args.device == 'cpu':
+        return [8]
+    images = max(1, 128 * 224**2 // (size[0] * size[1]))
+    return [1 << (images.bit_length() - 1)]
 
 
-def cases(*lists: list) -> Iterator[tuple]:
-    """Yield all combinations of the values, with a progress bar."""
-    combinations = [()]
-    for values in lists:
-        combinations = [(*c, v) for c in combinations for v in values]
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task('', total=len(combinations))
-        for case in combinations:
-            label = ' '.join(str(v) for v in case)
-            progress.update(task, description=label)
-            yield case
-            progress.advance(task)
+def use_tf32(enabled: bool) -> None:
+    """Round the factors of float32 products to TF32, or keep them exact.
+
+    These two setters also set PyTorch's newer ``fp32_precision``, so that
+    either interface can be read afterwards.
+    """
+    torch.set_float32_matmul_precision('high' if enabled else 'highest')
+    torch.backends.cudnn.allow_tf32 = enabled
 
 
-def precision(args: argparse.Namespace):
+def autocast(device: torch.device, dtype: torch.dtype):
     """Return a context of autocast, which does nothing for float32."""
-    dtype, device = DTYPES[args.dtype], torch.device(args.device)
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 
 
-def report(
-    args: argparse.Namespace,
-    name: str,
-    rows: list[dict],
-    baseline: Callable[[str], str],
-) -> None:
-    """Print a table and write the results to ``name.json``.
-
-    Args:
-        args (argparse.Namespace): Arguments from :func:`parser`.
-        name (str): Name of the file and title of the table.
-        rows (list[dict]): Results: in each row the keys of a case, then
-            ``name`` and the results of :func:`mmfft.measure.compare`.
-        baseline (Callable): Function from the name of a contender to the name
-            of the one with which it is compared.
-    """
-    keys = list(rows[0])[: list(rows[0]).index('name')]
-    found = {(*(row[key] for key in keys), row['name']): row for row in rows}
-    for row in rows:
-        case = [row[key] for key in keys]
-        other = found.get((*case, baseline(row['name'])), {})
-        if 'seconds' in row and 'seconds' in other:
-            row['speed'] = other['seconds'] / row['seconds']
-            if other['memory']:
-                row['memory_ratio'] = row['memory'] / other['memory']
-    env = environment(args)
-    table = Table(
-        title=f'{name}: {env["device"]}, {env["threads"]} threads, '
-        f'{args.dtype}, torch {env["torch"]}'
+def environment(args: argparse.Namespace) -> dict:
+    """Describe machine, versions and arguments."""
+    device = torch.device(args.device)
+    row = dict(
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        triton=_version('triton'),
+        python=platform.python_version(),
     )
-    heads = ('ms', 'speed', 'MiB', 'memory')
-    for key in (*keys, 'name'):
-        table.add_column(key)
-    for head in heads:
-        table.add_column(head, justify='right')
-    before = None
-    for row in rows:
-        case = tuple(row[key] for key in keys)
-        if before not in (None, case):
-            table.add_section()
-        before = case
-        table.add_row(*map(str, case), row['name'], *_cells(row))
-    Console(width=120).print(table)
-    names = ' or '.join(sorted({baseline(row['name']) for row in rows}))
-    print(f'ratios compare with {names} in the same case')
-    args.out.mkdir(parents=True, exist_ok=True)
-    path = args.out / f'{name}.json'
-    path.write_text(json.dumps(dict(environment=env, rows=rows), indent=1))
-    print(f'written: {path}')
-
-
-def _cells(row: dict) -> list[str]:
-    if 'error' in row:
-        return [row['error'], '', '', '']
-
-    def ratio(key):
-        return f'{row[key]:.2f}x' if key in row else ''
-
-    return [
-        f'{row["seconds"] * 1e3:.2f}',
-        ratio('speed'),
-        f'{row["memory"] / 2**20:.1f}',
-        ratio('memory_ratio'),
-    ]
-
-
-def plot(
-    args: argparse.Namespace,
-    name: str,
-    rows: list[dict],
-    panel: Callable[[dict], str],
-    label: Callable[[dict], str],
-    value: Callable[[dict], float | None],
-    ylabel: str,
-) -> None:
-    """Write a plot ``name.png``, with a panel per case.
-
-    Args:
-        args (argparse.Namespace): Arguments from :func:`parser`.
-        name (str): Name of the file.
-        rows (list[dict]): Results, as for :func:`report`.
-        panel (Callable): Function from a row to the title of its panel.
-        label (Callable): Function from a row to its place on the x-axis.
-        value (Callable): Function from a row to the height of its bar; None
-            for no bar.
-        ylabel (str): Label of the y-axis.
-    """
-    panels: dict[str, list[dict]] = {}
-    for row in rows:
-        panels.setdefault(panel(row), []).append(row)
-    figure, axes = pyplot.subplots(
-        len(panels), 1, figsize=(8, 2.6 * len(panels)), squeeze=False
-    )
-    names = list(dict.fromkeys(row['name'] for row in rows))
-    for axis, (title, members) in zip(axes[:, 0], panels.items()):
-        ticks = list(dict.fromkeys(label(row) for row in members))
-        width = 0.8 / len(names)
-        for i, contender in enumerate(names):
-            points = [
-                (ticks.index(label(row)) + i * width, value(row))
-                for row in members
-                if row['name'] == contender and value(row) is not None
-            ]
-            if points:
-                axis.bar(*zip(*points), width, label=contender)
-        axis.set_xticks(
-            [i + 0.4 - width / 2 for i in range(len(ticks))], ticks
+    if device.type == 'cuda':
+        properties = torch.cuda.get_device_properties(device)
+        row.update(
+            driver=_driver(),
+            cuda=torch.version.cuda,
+            cudnn=torch.backends.cudnn.version(),
+            multiprocessors=properties.multi_processor_count,
+            memory=properties.total_memory,
+            l2_cache=properties.L2_cache_size,
         )
-        axis.set_title(title, fontsize='medium')
-        axis.set_ylabel(ylabel)
-        axis.grid(axis='y', alpha=0.3)
-    axes[0, 0].legend(fontsize='x-small')
-    figure.tight_layout()
-    path = args.out / f'{name}.png'
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-    print(f'written: {path}')
+    return dict(row, arguments={k: str(v) for k, v in vars(args).items()})
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _driver() -> str | None:
+    if not shutil.which('nvidia-smi'):
+        return None
+    query = ['nvidia-smi', '--query-gpu=driver_version', '--format=csv']
+    answer = subprocess.run(query, capture_output=True, text=True).stdout
+    return answer.strip().rpartition('\n')[2]
+
+
+class Stopped(BaseException):
+    """Raised by SIGTERM; no case takes it for a failure of its own."""
+
+
+class Recorder:
+    """Runs cases and writes each result as a line of JSON, at once.
+
+    The first line of ``OUT/NAME.jsonl`` is the environment. A case that fails
+    costs only itself. When the minutes are over or the process is asked to
+    end (SIGTERM), the cases that were not begun are listed in a last row.
+
+    Args:
+        name (str): Name of the benchmark, and of its file.
+        args (argparse.Namespace): Arguments from :func:`run_parser`.
+        argv (Sequence[str], optional): What they were parsed from. Defaults
+            to ``sys.argv[1:]``.
+    """
+
+    def __init__(self, name, args, argv=None):
+        start = time.monotonic()
+        self.name, self.args = name, args
+        self.argv = list(sys.argv[1:] if argv is None else argv)
+        self.device = torch.device(args.device)
+        minutes = float('inf') if args.minutes is None else args.minutes
+        self.end = start + 60 * minutes
+        self.rows, self.left_out, self.longest = [], [], dict(SECONDS)
+        if args.threads:
+            torch.set_num_threads(args.threads)
+        if self.device.index is not None:
+            torch.cuda.set_device(self.device)
+        use_tf32(getattr(args, 'tf32', False))
+        self.path = args.out / f'{name}.jsonl'
+        self._before = signal.signal(signal.SIGTERM, self._stop)
+        self._open()
+
+    def _open(self):
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        old = []
+        if self.args.resume and self.path.exists():
+            lines = self.path.read_text().splitlines(keepends=True)
+            # The last line may have been cut short.
+            old = [
+                line
+                for line in lines
+                if line.endswith('\n') and 'left_out' not in json.loads(line)
+            ]
+        self.path.write_text(''.join(old))
+        self.file = self.path.open('ab', buffering=0)
+        if old:
+            self.rows = list(map(json.loads, old[1:]))
+        else:
+            self._write(dict(benchmark=self.name, **environment(self.args)))
+
+    def _stop(self, *_):
+        self.end = 0
+        raise Stopped('stopped by a signal')
+
+    def _write(self, *rows):
+        lines = [json.dumps(row, default=str) + '\n' for row in rows]
+        # At once, so that a case is there as a whole or not at all.
+        self.file.write(''.join(lines).encode())
+        for line in lines:
+            print(line[:200].rstrip(), flush=True)
+
+    def case(
+        self,
+        key: dict,
+        run: Callable[[], Sequence[dict]],
+        kind: str = 'eager',
+    ) -> None:
+        """Run a case, unless it would not end in time or was resumed.
+
+        Args:
+            key (dict): What identifies the case, in each of its rows.
+            run (Callable): Function that returns the rest of the rows.
+            kind (str): Kind of the case, a key of :data:`SECONDS`: it is
+                taken to last as long as the longest of its kind so far.
+                Defaults to ``'eager'``.
+        """
+        if any(key.items() <= row.items() for row in self.rows):
+            return
+        start = time.monotonic()
+        if start + self.longest[kind] > self.end:
+            self.left_out.append(' '.join(map(str, key.values())))
+            return
+        if kind == 'compiled':
+            torch.compiler.reset()
+        try:
+            rows = run()
+        except (Exception, Stopped) as error:
+            rows = [failure(error)]
+        took = time.monotonic() - start
+        self.longest[kind] = max(self.longest[kind], took)
+        rows = [{**key, **row, 'took': round(took, 2)} for row in rows]
+        self.rows += rows
+        self._write(*rows)
+        try:
+            clear(self.device)
+            if self.device.type == 'cuda':
+                torch.cuda.synchronize(self.device)
+        except Exception:
+            self._start_again()
+
+    def _start_again(self):
+        """Go on in a new process, after an error that no CUDA call survives.
+
+        An illegal access leaves nothing of the GPU usable in this process.
+        """
+        argv = [*self.argv, '--resume']
+        if self.args.minutes is not None:
+            left = max(0, self.end - time.monotonic()) / 60
+            argv += ['--minutes', str(left)]
+        self.file.close()
+        os.execv(
+            sys.executable,
+            [sys.executable, '-m', f'benchmarks.{self.name}', *argv],
+        )
+
+    def compare(
+        self,
+        case: dict,
+        contenders: dict[str, Callable],
+        baseline: Callable[[str], str],
+        extra: Callable[[str, dict], dict] = lambda name, row: {},
+        compiled: Sequence[str] = (),
+    ) -> None:
+        """Measure contenders, on a GPU one at a time.
+
+        Args:
+            case (dict): What the contenders have in common.
+            contenders (dict[str, Callable]): By name, functions that prepare
+                their calls, as for :func:`mmfft.measure.compare`.
+            baseline (Callable): Function from the name of a contender to the
+                name of the one with which it is compared.
+            extra (Callable): Function from the name and the result of a
+                contender that did not fail to more of its row.
+            compiled (Sequence[str]): Names of compiled contenders, which take
+                long to begin and may replay CUDA graphs of their own.
+        """
+
+        def run(group):
+            results = compare(
+                group,
+                self.device,
+                self.args.rounds,
+                capture=not set(group) & set(compiled),
+            )
+            rows = []
+            for name, result in results.items():
+                if 'error' not in result:
+                    result.update(extra(name, result))
+                rows.append(dict(name=name, baseline=baseline(name), **result))
+            return rows
+
+        if self.device.type == 'cpu':
+            kind = 'compiled' if compiled else 'eager'
+            self.case(case, lambda: run(contenders), kind)
+            return
+        for name, make in contenders.items():
+            kind = 'compiled' if name in compiled else 'eager'
+            key = dict(case, name=name, baseline=baseline(name))
+            self.case(key, partial(run, {name: make}), kind)
+
+    def finish(self) -> int:
+        """Write what was left out, print the report, return the exit status.
+
+        Returns:
+            int: 1 if a case failed other than by running out of memory, and
+            0 otherwise.
+        """
+        if self.left_out:
+            self._write(dict(left_out=self.left_out))
+        self.file.close()
+        signal.signal(signal.SIGTERM, self._before)
+        report(self.path)
+        return int(any(map(is_failure, self.rows)))

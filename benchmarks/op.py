@@ -4,30 +4,53 @@
     python -m benchmarks.op --sizes 224 512 800x1344 --batch 8
 
 The contenders are the published formula (``plain``), the operator with its own
-choice of path (``mmfft``), the operator with each path forced, and a copy
-(``floor``): the least that a layer needs to read x and write y once, and in
-training also dy and dx.
+choice of path (``mmfft``), the operator with each path forced that fits the
+grid (``export`` is dense matrix products by PyTorch's own operators), and a
+copy (``floor``): the least that a layer needs to read x and write y once, and
+in training also dy and dx. ``GB/s`` is these bytes over the time.
+
+All results have the dtype and the layout that the next layer reads, and the
+routing is float32, as a softmax under autocast returns it. On a CPU the
+contenders run in interleaved rounds. On a GPU they run one after the other,
+and their inputs rotate so that none is found in the L2 cache.
+
+Each row has the errors of y, and in training of the gradients, against float64
+on a CPU, relative in the norm, for the first and the last image. A result that
+is wrong counts as a failure.
 """
 
-import matplotlib
+import sys
+from functools import cache, partial
+from itertools import product
+
 import torch
 from oracle import models as plain_models
+from oracle.filters import as_complex, filtered, mixture
+from torch import Tensor
 
+import mmfft.ops
 from benchmarks.common import (
     DTYPES,
-    cases,
+    GATES,
+    TF32_GATE,
+    Recorder,
+    batches,
     parser,
-    plot,
-    report,
     size_of,
+    text_of,
 )
-from mmfft.measure import compare
-from mmfft.ops import dynamic_spectral_filter, half_spectrum_shape, use_path
-
-matplotlib.use('Agg')
+from mmfft.ops import (
+    chosen_path,
+    dynamic_spectral_filter,
+    half_spectrum_shape,
+    project_hermitian,
+    use_path,
+)
 
 CHANNELS = (128, 256, 640, 1024)
 NUM_FILTERS = 4
+KERNEL_PATHS = getattr(mmfft.ops, 'KERNEL_PATHS', ())
+NAMES = ('y', 'x', 'routing', 'basis')
 
 
 def grids_of(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -38,58 +61,186 @@ def grids_of(size: tuple[int, int]) -> list[tuple[int, int]]:
     return grids
 
 
-def forced(path):
+def paths_on(device: torch.device) -> tuple[str, ...]:
+    """All paths that run on a device."""
+    kernels = KERNEL_PATHS if device.type == 'cuda' else ()
+    return ('fft', 'matmul', 'export', *kernels)
+
+
+def is_for(
+    path: str,
+    grid: tuple[int, int],
+    device: torch.device,
+    is_dynamic: bool = True,
+) -> bool:
+    """Whether a path, if forced, computes a filter of a grid itself."""
+    with use_path(path):
+        return path == chosen_path(grid, device, is_dynamic=is_dynamic)
+
+
+def forced(path, function=dynamic_spectral_filter):
     def apply(*tensors):
         with use_path(path):
-            return dynamic_spectral_filter(*tensors)
+            return function(*tensors)
 
     return apply
 
 
-def copy(x, routing, basis):
+def plain(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
+    y = plain_models.dynamic_spectral_filter(x, routing, basis)
+    return y.to(x.dtype, memory_format=torch.contiguous_format)
+
+
+def copy(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
     return x.clone()
 
 
-def contenders(args, grid, channels, batch, train):
-    device, dtype = torch.device(args.device), DTYPES[args.dtype]
+def exactly(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
+    """The published formula in the dtype of its arguments."""
+    return filtered(x, mixture(routing, as_complex(basis)))
 
-    def tensor(*shape, dtype=torch.float32):
-        tensor = torch.randn(*shape, device=device, dtype=dtype)
-        return tensor.requires_grad_(train)
 
-    tensors = (
-        tensor(batch, *grid, channels, dtype=dtype),
-        tensor(batch, NUM_FILTERS, channels, dtype=dtype),
-        tensor(*half_spectrum_shape(grid), NUM_FILTERS, 2),
-    )
-    grad = torch.randn_like(tensors[0])
+def inputs(
+    grid: tuple[int, int],
+    channels: int,
+    batch: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    seed: int = 0,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Map, routing and basis of a dynamic filter.
 
-    def run(function):
-        def call():
-            for tensor in tensors:
-                tensor.grad = None
-            y = function(*tensors)
-            if train:
-                y.backward(grad.to(y.dtype))
+    The basis has only the part that acts. PyTorch's FFT for CUDA would also
+    use part of the rest, which it ignores on a CPU.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    random = partial(torch.randn, device=device, generator=generator)
+    x = random(batch, *grid, channels).to(dtype)
+    routing = random(batch, NUM_FILTERS, channels).softmax(1)
+    basis = random(*half_spectrum_shape(grid), NUM_FILTERS, 2)
+    return x, routing, project_hermitian(basis, grid)
 
-        return call
 
-    functions = {
-        'plain': plain_models.dynamic_spectral_filter,
-        'mmfft': dynamic_spectral_filter,
-        'mmfft fft': forced('fft'),
-        'mmfft matmul': forced('matmul'),
-    }
-    if device.type == 'cuda':
-        functions['mmfft triton'] = forced('triton')
-        functions['mmfft triton-whole'] = forced('triton-whole')
-    if args.compile:
-        functions['mmfft compiled'] = torch.compile(
-            dynamic_spectral_filter, fullgraph=True, dynamic=False
-        )
-    calls = {name: run(function) for name, function in functions.items()}
-    calls['floor'] = run(copy)
-    return calls
+def results(function, tensors, grad: Tensor | None = None) -> list[Tensor]:
+    """Output, and with ``grad`` the gradients of all floating tensors."""
+    if grad is None:
+        with torch.no_grad():
+            return [function(*tensors)]
+    leaves = [t.detach().requires_grad_() for t in tensors]
+    y = function(*leaves)
+    return [y.detach(), *torch.autograd.grad(y, leaves, grad.to(y.dtype))]
+
+
+def error_of(found: Tensor, exact: Tensor) -> float:
+    """Error relative in the norm, in float64 on a CPU."""
+    found, exact = found.detach().cpu().double(), exact.cpu().double()
+    return float((found - exact).norm() / exact.norm())
+
+
+def gate(dtype: torch.dtype, tf32: bool) -> float:
+    """Largest error that is allowed."""
+    return max(GATES[dtype], TF32_GATE if tf32 else 0)
+
+
+def num_inputs(x: Tensor) -> int:
+    """How many maps exceed the L2 cache of a GPU twice; 1 on a CPU."""
+    if x.device.type == 'cpu':
+        return 1
+    cache = torch.cuda.get_device_properties(x.device).L2_cache_size
+    return 1 + 2 * cache // x.nbytes
+
+
+class Case:
+    """One grid and batch, in inference or training."""
+
+    def __init__(self, grid, channels, batch, train, args):
+        self.arguments = (grid, channels, batch)
+        self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
+        self.train, self.gate = train, gate(self.dtype, args.tf32)
+        functions = {
+            'plain': plain,
+            'mmfft': dynamic_spectral_filter,
+            **{
+                f'mmfft {path}': forced(path)
+                for path in paths_on(self.device)
+                if is_for(path, grid, self.device)
+            },
+            'floor': copy,
+        }
+        self.functions = functions
+        # Kept as long as this case: made once for all contenders.
+        self.first = cache(lambda: self._inputs(0))
+        self.exact = cache(self._exact)
+
+    def _inputs(self, seed):
+        return inputs(*self.arguments, self.dtype, self.device, seed)
+
+    def _ends(self, x):
+        """First and last image."""
+        return x[:: max(1, len(x) - 1)]
+
+    def _grad(self):
+        """Gradient of y, which is zero but for the first and last image."""
+        if not self.train:
+            return None
+        x = self.first()[0]
+        grad = torch.zeros_like(x)
+        self._ends(grad).copy_(self._ends(x).roll(1, -1))
+        return grad
+
+    def _exact(self):
+        x, routing, basis = self.first()
+        tensors = [self._ends(x), self._ends(routing), basis]
+        grad = self._grad()
+        if grad is not None:
+            grad = self._ends(grad).cpu().double()
+        return results(exactly, [t.cpu().double() for t in tensors], grad)
+
+    def contenders(self):
+        """Functions that prepare the calls of each contender."""
+        return {
+            name: partial(self._calls, function)
+            for name, function in self.functions.items()
+        }
+
+    def _calls(self, function):
+        count = num_inputs(self.first()[0])
+        every = [self.first(), *map(self._inputs, range(1, count))]
+        return [self._call(function, tensors) for tensors in every]
+
+    def _call(self, function, tensors):
+        if not self.train:
+            return partial(results, function, tensors)
+        leaves = [t.detach().requires_grad_() for t in tensors]
+        grad = tensors[0].roll(1, -1)
+
+        def step():
+            torch.autograd.grad(
+                function(*leaves), leaves, grad, allow_unused=True
+            )
+
+        return step
+
+    def extra(self, name, row):
+        """Bandwidth of the least bytes, and errors."""
+        more = {}
+        x = self.first()[0]
+        if 'ms' in row:
+            milliseconds = row.get('graph_ms', row['ms'])
+            least = (4 if self.train else 2) * x.nbytes
+            more['bandwidth'] = 1e3 * least / milliseconds
+        if name == 'floor':
+            return more
+        found = results(self.functions[name], self.first(), self._grad())
+        # y and the gradients of x and routing, and that of the basis.
+        ends = [*map(self._ends, found[:3]), *found[3:]]
+        for key, a, b in zip(NAMES, ends, self.exact()):
+            more[f'error_{key}'] = error_of(a, b)
+        errors = [more[key] for key in more if key.startswith('error_')]
+        # Also where the error is no number.
+        if not all(error < self.gate for error in errors):
+            more['error'] = f'an error exceeds {self.gate}'
+        return more
 
 
 def main(argv=None):
@@ -101,41 +252,26 @@ def main(argv=None):
         default=[(224, 224), (512, 512), (800, 1344)],
     )
     p.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4])
-    p.add_argument('--compile', action='store_true')
     args = p.parse_args(argv)
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    rows = []
-    for mode, size, batch, stage in cases(
-        args.mode, args.sizes, args.batch, args.stages
-    ):
-        grid, channels = grids_of(size)[stage - 1], CHANNELS[stage - 1]
-        torch.compiler.reset()
-        calls = contenders(args, grid, channels, batch, mode == 'train')
-        with torch.set_grad_enabled(mode == 'train'):
-            results = compare(calls, device, args.rounds)
-        case = dict(
-            mode=mode,
-            image='x'.join(map(str, size)),
-            batch=batch,
-            grid='x'.join(map(str, grid)),
-            channels=channels,
-        )
-        rows += [dict(case, name=n, **r) for n, r in results.items()]
-    report(args, 'op', rows, lambda name: 'plain')
-    plot(
-        args,
-        'op',
-        rows,
-        panel=lambda row: (
-            f'{row["mode"]}, image {row["image"]}, batch {row["batch"]}'
-        ),
-        label=lambda row: f'{row["grid"]}\n{row["channels"]}',
-        value=lambda row: row.get('speed'),
-        ylabel='speed against plain',
-    )
+    recorder = Recorder('op', args, argv)
+    for mode, size in product(args.mode, args.sizes):
+        for batch, stage in product(batches(args, size), args.stages):
+            grid, channels = grids_of(size)[stage - 1], CHANNELS[stage - 1]
+            case = Case(grid, channels, batch, mode == 'train', args)
+            recorder.compare(
+                dict(
+                    mode=mode,
+                    image=text_of(size),
+                    batch=batch,
+                    grid=text_of(grid),
+                    channels=channels,
+                ),
+                case.contenders(),
+                baseline=lambda name: 'plain',
+                extra=case.extra,
+            )
+    return recorder.finish()
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -1,5 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import platform
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -63,18 +64,132 @@ def test_the_median_knows_no_hiccups(clock):
     def breaks():
         raise RuntimeError('CUDA out of memory')
 
-    results = compare(dict(a=call, b=breaks), CPU, rounds=3)
+    results = compare(dict(a=lambda: [call], b=lambda: [breaks]), CPU, 3)
     assert results['b'] == dict(error='out of memory')
     assert results['a'].pop('memory') >= 0
-    assert results['a'] == pytest.approx(dict(seconds=0.3, fastest=0.2))
+    assert results['a'] == pytest.approx(dict(ms=300, fastest_ms=200))
 
 
-def test_other_errors_are_not_taken_for_memory():
+@pytest.mark.parametrize('good_calls', [0, 3, 5])
+def test_an_error_costs_only_its_contender(good_calls):
+    """In the first call, in warm-up, or in a later round."""
+    calls = iter(range(good_calls))
+
     def breaks():
-        raise RuntimeError('shapes do not match')
+        if next(calls, None) is None:
+            raise ValueError('shapes do not match')
+        time.sleep(0.02)
 
-    with pytest.raises(RuntimeError, match='shapes'):
-        compare(dict(a=breaks), CPU, rounds=1)
+    def cannot_be_made():
+        raise KeyError('a')
+
+    contenders = dict(
+        a=cannot_be_made, b=lambda: [breaks], c=lambda: [lambda: None]
+    )
+    results = compare(contenders, CPU, rounds=3)
+    assert results['a']['error'] == "KeyError: 'a'"
+    assert results['b']['error'] == 'ValueError: shapes do not match'
+    assert any('in breaks' in line for line in results['b']['trace'])
+    assert results['c']['ms'] > 0
+
+
+def test_inputs_rotate():
+    order = []
+    compare(
+        dict(a=lambda: [lambda i=i: order.append(i) for i in range(3)]), CPU, 1
+    )
+    assert len(order) > 5
+    assert order == [i % 3 for i in range(len(order))]
+
+
+def test_warm_up_ends_when_calls_get_no_faster(clock):
+    durations = iter([9.0, 1.0, 0.5, 0.1, 0.1, 0.3])
+
+    def call():
+        clock.now += next(durations)
+
+    seconds = time_in_turns(dict(a=call), CPU, rounds=1)
+    assert seconds['a'] == pytest.approx([0.3])
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """The calls of torch.cuda, noted; graphs and events do nothing."""
+    noted = []
+
+    class Fake:
+        def __init__(self, *args, **options):
+            noted.append(type(self).__name__)
+
+        def record(self):
+            pass
+
+        def elapsed_time(self, end):
+            return 20.0
+
+        def wait_stream(self, stream):
+            pass
+
+        def replay(self):
+            noted.append('replay')
+
+        def __enter__(self):
+            pass
+
+        def __exit__(self, *args):
+            pass
+
+    classes = ('Event', 'Stream', 'CUDAGraph', 'stream', 'graph')
+    for name in classes:
+        monkeypatch.setattr(torch.cuda, name, type(name, (Fake,), {}))
+    for name in ('synchronize', 'reset_peak_memory_stats', 'current_stream'):
+        monkeypatch.setattr(torch.cuda, name, lambda device: None)
+    monkeypatch.setattr(torch.cuda, 'empty_cache', lambda: None)
+    for name, value in dict(
+        memory_allocated=1, max_memory_allocated=3
+    ).items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, v=value: v)
+    monkeypatch.setattr(torch.cuda, 'set_sync_debug_mode', noted.append)
+    return noted
+
+
+def test_events_and_graphs_on_a_gpu(gpu, monkeypatch):
+    monkeypatch.setattr(measure, '_LEAST_SECONDS', 0)  # one call a round
+    calls = []
+    contender = [lambda i=i: calls.append(i) for i in range(4)]
+    result = compare(
+        dict(a=lambda: contender), torch.device('cuda'), rounds=2
+    )['a']
+    assert result.pop('wall_ms') > 0 and result.pop('graph_ms') > 0
+    assert result == dict(memory=2, ms=20.0, fastest_ms=20.0)
+    # One call without synchronisation, all of them on a side stream, and all
+    # of them in a graph, which is replayed to warm up and twice.
+    assert calls[-9:] == [0, *range(4), *range(4)]
+    graph = gpu[gpu.index('error') :]
+    assert graph[:2] == ['error', 'default']
+    assert graph[2:6] == ['Stream', 'stream', 'CUDAGraph', 'graph']
+    assert set(graph[6:]) == {'replay'}
+
+
+def test_what_cannot_be_captured_is_measured(gpu, monkeypatch):
+    def synchronizes():
+        if gpu[-1:] == ['error']:
+            raise RuntimeError('called a synchronizing CUDA operation')
+
+    device = torch.device('cuda')
+    result = compare(dict(a=lambda: [synchronizes]), device, 1)['a']
+    assert 'synchronizing' in result['graph_error']
+    assert result['ms'] > 0
+    assert gpu[-1] == 'default'
+    again = compare(dict(a=lambda: [synchronizes]), device, 1, capture=False)
+    assert 'graph_error' not in again['a']
+
+
+def test_without_rounds_calls_are_made_once():
+    calls = []
+    result = compare(dict(a=lambda: [lambda: calls.append(1)]), CPU, 0)
+    assert list(result['a']) == ['memory']
+    assert len(calls) == 2  # the second one for the memory
 
 
 def test_the_name_of_the_device(tmp_path, monkeypatch):

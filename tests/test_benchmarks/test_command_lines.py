@@ -1,32 +1,30 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The benchmarks run and report results; the tests judge no time."""
 
-import json
-
 import pytest
 import torch
 
-from benchmarks import backbones, mmcv_ops, op
+from benchmarks import backbones, mmcv_ops, op, report
 from mmfft.mmcv_ops import describe
 
 QUICK = ['--device', 'cpu', '--rounds', '1']
 
 
 def rows_of(path):
-    content = json.loads(path.read_text())
-    assert content['environment']['threads'] == torch.get_num_threads()
-    for row in content['rows']:
-        assert row['seconds'] > 0
+    environment, rows = report.read(path)
+    assert environment['threads'] == torch.get_num_threads()
+    for row in rows:
+        assert row['ms'] >= row['fastest_ms'] > 0
         assert row['memory'] > 0
-    return content['rows']
+    return rows
 
 
 def test_op(tmp_path, capsys):
     options = ['--sizes', '32x48', '--batch', '2', '--stages', '2']
-    op.main([*QUICK, *options, '--out', str(tmp_path)])
-    rows = rows_of(tmp_path / 'op.json')
-    names = {'plain', 'mmfft', 'mmfft fft', 'mmfft matmul', 'floor'}
-    assert {row['name'] for row in rows} == names
+    assert op.main([*QUICK, *options, '--out', str(tmp_path)]) == 0
+    rows = rows_of(tmp_path / 'op.jsonl')
+    names = {'plain', 'mmfft', 'mmfft fft', 'mmfft matmul', 'mmfft export'}
+    assert {row['name'] for row in rows} == {*names, 'floor'}
     assert {(row['mode'], row['grid']) for row in rows} == {
         ('infer', '4x6'),
         ('train', '4x6'),
@@ -34,6 +32,9 @@ def test_op(tmp_path, capsys):
     for row in rows:
         if row['name'] == 'plain':
             assert row['speed'] == row['memory_ratio'] == 1
+        if row['name'] in names:
+            of = op.NAMES if row['mode'] == 'train' else ['y']
+            assert all(0 < row[f'error_{key}'] < 1e-6 for key in of)
     assert (tmp_path / 'op.png').stat().st_size > 0
     assert '4x6' in capsys.readouterr().out
 
@@ -44,10 +45,10 @@ def test_backbones(tmp_path):
     backbones.main(
         [*QUICK, *options, '--mode', 'infer', '--out', str(tmp_path)]
     )
-    rows = rows_of(tmp_path / 'backbones.json')
+    rows = rows_of(tmp_path / 'backbones.jsonl')
     assert [row['name'] for row in rows] == models
     for row in rows:
-        assert row['images_per_second'] == pytest.approx(1 / row['seconds'])
+        assert row['images_per_second'] == pytest.approx(1e3 / row['ms'])
     for key in ('images_per_second', 'memory'):
         assert (tmp_path / f'backbones_{key}.png').stat().st_size > 0
 
@@ -67,18 +68,18 @@ def test_backbones_compiled(tmp_path, monkeypatch):
         [*QUICK, *options, '--compile', '--mode', 'train']
         + ['--out', str(tmp_path)]
     )
-    rows = rows_of(tmp_path / 'backbones.json')
+    rows = rows_of(tmp_path / 'backbones.jsonl')
     assert [row['name'] for row in rows] == [*models, 'gfnet-h-ti, compiled']
     assert rows[0]['speed'] == rows[0]['memory_ratio'] == 1
     assert all('speed' in row for row in rows)
-    assert compiled == [dict(fullgraph=True, dynamic=False)]
+    assert compiled == [dict(fullgraph=True, dynamic=False, mode='default')]
 
 
 def test_mmcv_ops(tmp_path, capsys):
     mmcv_ops.main([*QUICK, '--boxes', '20', '--out', str(tmp_path)])
-    rows = json.loads((tmp_path / 'mmcv_ops.json').read_text())['rows']
+    rows = report.read(tmp_path / 'mmcv_ops.jsonl')[1]
     # Compiled operators may need no memory beside that of their arguments.
-    assert all(row['seconds'] > 0 for row in rows)
+    assert all(row['ms'] > 0 for row in rows)
     assert {(row['mode'], row['op']) for row in rows} == {
         *((mode, 'roi_align') for mode in ('infer', 'train')),
         *(('infer', op) for op in mmcv_ops.ONLY_BOXES),
