@@ -49,6 +49,7 @@ def start(tmp_path):
 
 def test_shellcheck():
     scripts = [*TOOLS.rglob('*.sh'), *(ROOT / 'scripts').glob('*.sh')]
+    scripts += (ROOT / 'benchmarks').glob('*.sh')
     assert len(scripts) > 6
     scripts += (ROOT / '.ci').glob('run')  # not in the source distribution
     shellcheck = Path(sys.executable).with_name('shellcheck')

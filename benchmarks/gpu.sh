@@ -1,0 +1,172 @@
+#!/usr/bin/env bash
+# Checks, measures and trains on a machine with a GPU, in three parts.
+#
+#   benchmarks/gpu.sh [--small] [1] [2] [3]
+#
+#   1  whether it is right: benchmarks.checks
+#   2  the filters by themselves: benchmarks.op, after all of their kernels
+#      were compiled, in parallel
+#   3  the demo's classifier in three precisions and its detector with mixed
+#      precision, then whole models: benchmarks.backbones
+#
+# Needs PyTorch, timm, mmengine and, for part 3, the toolboxes; of mmcv the
+# light operators suffice (python -m mmfft.mmcv_ops light). A part ends within
+# MINUTES. A stage that takes longer than its share is ended, and the next one
+# runs. What each stage prints is in OUT/logs, its rows are in OUT/STAGE, and
+# OUT/stages.jsonl has one line for each stage. The exit status is 1 if one
+# failed.
+#
+#   --small   rehearse everything in a few minutes, also without a GPU
+#   MINUTES   of each part (default: 9)
+#   OUT       folder of the results (default: work_dirs/gpu)
+#   PYTHON    the Python to use (default: python)
+set -uo pipefail
+export LC_ALL=C
+
+MINUTES=${MINUTES:-9} OUT=${OUT:-work_dirs/gpu} PYTHON=${PYTHON:-python}
+SMALL=
+if [[ ${1:-} == --small ]]; then
+  SMALL=--small
+  shift
+fi
+parts=("$@")
+[[ $# -gt 0 ]] || parts=(1 2 3)
+
+mkdir -p "$OUT/logs" || exit
+OUT=$(cd "$OUT" && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+ROOT=$PWD
+export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+: >"$OUT/stages.jsonl"
+
+# All times are in milliseconds, which bash can count.
+PART=$(awk -v minutes="$MINUTES" 'BEGIN { printf "%d", 60000 * minutes }')
+# Between the request to end and the end, also at the end of a part.
+GRACE=$((PART / 36))
+
+now() { echo $((${EPOCHREALTIME/./} / 1000)); }
+
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+# Time for a stage: its share, in ninths of the part, or what is left.
+limit() {
+  local share=$((PART * $1 / 9)) left=$((END - GRACE - $(now)))
+  echo $((left < 0 ? 0 : share < left ? share : left))
+}
+
+note() {
+  printf '{"stage": "%s", "status": "%s", "seconds": %s}\n' "$@" |
+    tee -a "$OUT/stages.jsonl"
+}
+
+# stage NAME NINTHS COMMAND...
+stage() {
+  local name=$1 limit start status
+  limit=$(limit "$2") start=$(now)
+  if [[ $limit == 0 ]]; then
+    note "$name" 'left out' 0.0
+    return
+  fi
+  timeout -k "$(seconds "$GRACE")" "$(seconds "$limit")" "${@:3}" \
+    >"$OUT/logs/$name.log" 2>&1
+  status=$?
+  note "$name" "$status" "$(seconds $(($(now) - start)))"
+}
+
+# bench NAME NINTHS MODULE ARGUMENTS...: ends by itself, a little earlier.
+bench() {
+  local limit
+  limit=$(limit "$2")
+  stage "$1" "$2" "$PYTHON" -m "benchmarks.$3" --out "$OUT/$1" \
+    --minutes "$(seconds $((limit * 8 / 600)))" "${@:4}"
+}
+
+train() {
+  stage "$1" "$2" "$PYTHON" "$ROOT/tools/train.py" "$ROOT/configs/demo/$3" \
+    --work-dir "work_dirs/demo/$1" "${@:4}"
+}
+
+part_1() {
+  local grid grids=(14x14 7x7 28x28 56x56 13x6 1x1 32x28 25x42 50x84 33x4
+    64x64 100x168 200x336 128x128)
+  [[ -z $SMALL ]] || grids=(6x5)
+  for grid in "${grids[@]}"; do
+    bench "filters-$grid" 3 checks $SMALL --only filters --grids "$grid" &
+  done
+  wait
+  bench models 6 checks $SMALL --only models
+  if command -v compute-sanitizer >/dev/null; then
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 stage sanitizer 2 \
+      compute-sanitizer --error-exitcode 9 "$PYTHON" -m benchmarks.op \
+      --out "$OUT/sanitizer" --rounds 0 --sizes 64 224 --batch 1
+  fi
+}
+
+part_2() {
+  local size stage common=() sizes=(224 800x1344 512) stages=(3 4 2 1)
+  local bf16=(--dtype bfloat16 --tf32)
+  if [[ $SMALL ]]; then
+    sizes=(64) stages=(3) common=(--batch 1 --threads 1)
+  fi
+  for size in "${sizes[@]}"; do
+    for stage in "${stages[@]}"; do
+      compile "$size" "$stage" &
+    done
+  done
+  wait
+  [[ -z $SMALL ]] || common+=(--rounds 1)
+  common+=(--sizes "${sizes[@]}" --stages "${stages[@]}")
+  bench op-bf16 3 op "${bf16[@]}" "${common[@]}"
+  bench op-tf32 2 op --tf32 "${common[@]}"
+  bench op-fp32 3 op "${common[@]}"
+}
+
+# All kernels of a grid, of which part_2 then finds the results in a cache.
+compile() {
+  local case=("${common[@]}" --rounds 0 --sizes "$1" --stages "$2")
+  bench "compile-$1-$2-bf16" 2 op "${bf16[@]}" "${case[@]}"
+  [[ -z $SMALL ]] || return
+  bench "compile-$1-$2-tf32" 2 op --tf32 "${case[@]}"
+  bench "compile-$1-$2-fp32" 2 op "${case[@]}"
+}
+
+part_3() {
+  local amp=() bf16=() data=() short=() common=() start
+  local crops=cdfformer-nano_1xb64-8e_digit-crops.py
+  local scenes=mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py
+  if "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
+  then
+    amp=(--amp) bf16=(optim_wrapper.dtype=bfloat16)
+  fi
+  if [[ $SMALL ]]; then
+    data=(--train-scenes 4 --val-scenes 2 --train-crops 32 --val-crops 20)
+    short=(train_cfg.max_epochs=1)
+    common=(--models 'plain cdfformer_s18' cdfformer_s18 --sizes 64 --batch 1
+      --rounds 1 --threads 1)
+  fi
+  mkdir -p "$OUT/demo" && cd "$OUT/demo" || return
+  stage data 1 "$PYTHON" "$ROOT/tools/dataset_converters/digit_scenes.py" \
+    "${data[@]}"
+  train cls 1 "$crops" --cfg-options randomness.seed=0 "${short[@]}"
+  train cls-fp16 1 "$crops" "${amp[@]}" --cfg-options randomness.seed=0 \
+    "${short[@]}"
+  train cls-bf16 1 "$crops" "${amp[@]}" --cfg-options randomness.seed=0 \
+    "${short[@]}" "${bf16[@]}"
+  start=$(cat work_dirs/demo/cls/last_checkpoint 2>/dev/null)
+  train det 3 "$scenes" "${amp[@]}" --cfg-options \
+    model.backbone.init_cfg.checkpoint="$start" "${short[@]}"
+  rm -rf data
+  cd "$ROOT" || return
+  bench backbones-bf16 3 backbones --dtype bfloat16 --channels-last \
+    "${common[@]}"
+  bench backbones-tf32 2 backbones --tf32 --channels-last "${common[@]}"
+  [[ $SMALL ]] || common=(--sizes 224 --compile reduce-overhead)
+  bench backbones-compiled 3 backbones --dtype bfloat16 --channels-last \
+    "${common[@]}"
+}
+
+for part in "${parts[@]}"; do
+  END=$(($(now) + PART))
+  "part_$part"
+done
+! grep -qv '"status": "0"' "$OUT/stages.jsonl"
