@@ -319,8 +319,11 @@ class Recorder:
             )
             rows = []
             for name, result in results.items():
-                if 'error' not in result:
-                    result.update(extra(name, result))
+                try:
+                    if 'error' not in result:
+                        result.update(extra(name, result))
+                except Exception as error:
+                    result.update(failure(error))
                 rows.append(dict(name=name, baseline=baseline(name), **result))
             return rows
 

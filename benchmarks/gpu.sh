@@ -73,11 +73,13 @@ stage() {
   note "$name" "$status" "$(seconds $(($(now) - start)))"
 }
 
+PREFIX=()
+
 # bench NAME NINTHS MODULE ARGUMENTS...: ends by itself, a little earlier.
 bench() {
   local limit
   limit=$(limit "$2")
-  stage "$1" "$2" "$PYTHON" -m "benchmarks.$3" --out "$OUT/$1" \
+  stage "$1" "$2" "${PREFIX[@]}" "$PYTHON" -m "benchmarks.$3" --out "$OUT/$1" \
     --minutes "$(seconds $((limit * 8 / 600)))" "${@:4}"
 }
 
@@ -96,9 +98,10 @@ part_1() {
   wait
   bench models 6 checks $SMALL --only models
   if command -v compute-sanitizer >/dev/null; then
-    PYTORCH_NO_CUDA_MEMORY_CACHING=1 stage sanitizer 2 \
-      compute-sanitizer --error-exitcode 9 "$PYTHON" -m benchmarks.op \
-      --out "$OUT/sanitizer" --rounds 0 --sizes 64 224 --batch 1
+    PREFIX=(compute-sanitizer --error-exitcode 9)
+    PYTORCH_NO_CUDA_MEMORY_CACHING=1 bench sanitizer 2 op \
+      --rounds 0 --sizes 64 224 --batch 1
+    PREFIX=()
   fi
 }
 
@@ -140,7 +143,7 @@ part_3() {
   fi
   if [[ $SMALL ]]; then
     data=(--train-scenes 4 --val-scenes 2 --train-crops 32 --val-crops 20)
-    short=(train_cfg.max_epochs=1)
+    short=(train_cfg.max_epochs=2)
     common=(--models 'plain cdfformer_s18' cdfformer_s18 --sizes 64 --batch 1
       --rounds 1 --threads 1)
   fi
@@ -160,7 +163,8 @@ part_3() {
   bench backbones-bf16 3 backbones --dtype bfloat16 --channels-last \
     "${common[@]}"
   bench backbones-tf32 2 backbones --tf32 --channels-last "${common[@]}"
-  [[ $SMALL ]] || common=(--sizes 224 --compile reduce-overhead)
+  [[ $SMALL ]] || common=(--sizes 224 --compile reduce-overhead
+    --models cdfformer_s18 dfformer_s18 convformer_s18)
   bench backbones-compiled 3 backbones --dtype bfloat16 --channels-last \
     "${common[@]}"
 }

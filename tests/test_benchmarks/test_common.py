@@ -142,6 +142,18 @@ def test_a_gpu_measures_one_contender_at_a_time(recorder, monkeypatch):
     assert all(r['speed'] == 1 for r in report.read(recorder.path)[1])
 
 
+def test_what_follows_a_measurement_cannot_lose_it(recorder):
+    def extra(name, row):
+        raise RuntimeError(f'no error of {name}')
+
+    recorder.args.rounds = 1
+    calls = dict(a=lambda: [lambda: None])
+    recorder.compare({}, calls, lambda name: 'a', extra)
+    [row] = recorder.rows
+    assert row['ms'] > 0
+    assert row['error'] == 'RuntimeError: no error of a'
+
+
 @pytest.mark.parametrize('new', ['ieee', 'tf32'])
 @pytest.mark.parametrize('tf32', [True, False])
 def test_tf32_works_with_both_interfaces(tf32, new):
