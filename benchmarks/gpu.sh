@@ -148,6 +148,10 @@ part_3() {
       --rounds 1 --threads 1)
   fi
   mkdir -p "$OUT/demo" && cd "$OUT/demo" || return
+  # Made elsewhere, where the sources of the pictures are not installed.
+  if [[ -z $SMALL && -d $ROOT/data/digit_scenes ]]; then
+    ln -sfn "$ROOT/data" data
+  fi
   stage data 1 "$PYTHON" "$ROOT/tools/dataset_converters/digit_scenes.py" \
     "${data[@]}"
   train cls 1 "$crops" --cfg-options randomness.seed=0 "${short[@]}"

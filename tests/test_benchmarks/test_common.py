@@ -22,6 +22,7 @@ def arguments(tmp_path, **others):
     return Namespace(**{**defaults, **others}, out=tmp_path)
 
 
+@pytest.mark.slow
 def test_a_killed_benchmark_leaves_its_rows(tmp_path, capsys):
     """SIGKILL, as the system sends it when memory runs out."""
     process = subprocess.Popen(
