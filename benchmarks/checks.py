@@ -148,13 +148,16 @@ class Checks:
         """What is missing on a CPU."""
         return None if self.on_gpu else 'CUDA'
 
-    def paths(self, grid, is_dynamic=True):
+    def paths(self, grid, dtype=torch.float32, tf32=False):
         """Paths for a grid."""
-        return [
+        use_tf32(tf32)
+        paths = [
             path
             for path in paths_on(self.device)
-            if is_for(path, grid, self.device, is_dynamic)
+            if is_for(path, grid, self.device, dtype)
         ]
+        use_tf32(False)
+        return paths
 
     def inputs(self, grid, dtype=torch.float32, device=None):
         """Map, routing and basis; also with what does not act in the basis."""
@@ -173,18 +176,20 @@ class Checks:
             variants.append((torch.float32, 'strided', False))
             if self.on_gpu:
                 variants.append((torch.float32, 'contiguous', True))
-            for path, variant in product(self.paths(grid), variants):
-                dtype, layout, tf32 = variant
-                self.check(
-                    'dynamic filter',
-                    partial(self._dynamic, grid, path, dtype, layout, tf32),
-                    grid=shape,
-                    path=path,
-                    dtype=str(dtype).removeprefix('torch.'),
-                    layout=layout,
-                    tf32=tf32,
-                )
-            for path in self.paths(grid, is_dynamic=False):
+            for dtype, layout, tf32 in variants:
+                for path in self.paths(grid, dtype, tf32):
+                    self.check(
+                        'dynamic filter',
+                        partial(
+                            self._dynamic, grid, path, dtype, layout, tf32
+                        ),
+                        grid=shape,
+                        path=path,
+                        dtype=str(dtype).removeprefix('torch.'),
+                        layout=layout,
+                        tf32=tf32,
+                    )
+            for path in self.paths(grid):
                 self.check(
                     'static filter',
                     partial(self._static, grid, path),

@@ -28,7 +28,6 @@ from oracle import models as plain_models
 from oracle.filters import as_complex, filtered, mixture
 from torch import Tensor
 
-import mmfft.ops
 from benchmarks.common import (
     DTYPES,
     GATES,
@@ -40,6 +39,7 @@ from benchmarks.common import (
     text_of,
 )
 from mmfft.ops import (
+    KERNEL_PATHS,
     chosen_path,
     dynamic_spectral_filter,
     half_spectrum_shape,
@@ -49,7 +49,6 @@ from mmfft.ops import (
 
 CHANNELS = (128, 256, 640, 1024)
 NUM_FILTERS = 4
-KERNEL_PATHS = getattr(mmfft.ops, 'KERNEL_PATHS', ())
 NAMES = ('y', 'x', 'routing', 'basis')
 
 
@@ -71,11 +70,11 @@ def is_for(
     path: str,
     grid: tuple[int, int],
     device: torch.device,
-    is_dynamic: bool = True,
+    dtype: torch.dtype,
 ) -> bool:
     """Whether a path, if forced, computes a filter of a grid itself."""
     with use_path(path):
-        return path == chosen_path(grid, device, is_dynamic=is_dynamic)
+        return path == chosen_path(grid, device, dtype)
 
 
 def forced(path, function=dynamic_spectral_filter):
@@ -163,7 +162,7 @@ class Case:
             **{
                 f'mmfft {path}': forced(path)
                 for path in paths_on(self.device)
-                if is_for(path, grid, self.device)
+                if is_for(path, grid, self.device, self.dtype)
             },
             'floor': copy,
         }

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from unittest import mock
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from mmfft.ops import dispatch
 
 MULTIPROCESSORS = 132
 
@@ -42,6 +44,9 @@ def pretended_gpu(
                 device_of=lambda tensor: nullcontext(),
                 get_device_properties=lambda device=None: properties,
             )
+        )
+        stack.enter_context(
+            mock.patch.object(dispatch, '_WITH_MEMORY', (FakeTensor,))
         )
         if find_spec('triton'):
             from triton.runtime.jit import JITFunction

@@ -7,7 +7,7 @@ from ..ops.dispatch import (
     is_backward_differentiated,
     is_batched_by_autograd,
     is_eager,
-    takes_star_relu_kernel,
+    takes_kernel,
 )
 from .torchscript import refuse_script
 
@@ -39,7 +39,7 @@ class _StarReLUFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
         ctx.save_for_backward(x, scale)
-        if takes_star_relu_kernel(x):
+        if takes_kernel(x):
             from ..ops.kernels import star_relu
 
             return star_relu.forward(x, scale, bias)
@@ -60,7 +60,7 @@ class _StarReLUFunction(torch.autograd.Function):
             or is_backward_differentiated()
             or is_batched_by_autograd(grad)
         )
-        if not keeps and takes_star_relu_kernel(x):
+        if not keeps and takes_kernel(x):
             from ..ops.kernels import star_relu
 
             return star_relu.backward(grad, x, scale)

@@ -304,11 +304,6 @@ def transform_for(x: Tensor, columns: int) -> Transform:
     return row.transform or fft
 
 
-def are_kernels_forced() -> bool:
-    """Whether the kernels of Triton are to be used wherever they can be."""
-    return _forced == 'triton'
-
-
 # Whether this processor has the instructions that oneDNN uses and MKL may not.
 _HAS_FAST_ONEDNN = (
     torch.backends.mkldnn.is_available()
@@ -355,17 +350,22 @@ def is_convolution_hidden() -> bool:
     return torch.compiler.is_dynamo_compiling() and not takes_plain_operators()
 
 
-def takes_star_relu_kernel(x: Tensor) -> bool:
-    """Whether StarReLU of ``x`` runs as a kernel (:mod:`.kernels.star_relu`).
+# A tensor of another class may have no memory of its own.
+_WITH_MEMORY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 
-    It waits for its measurement on a GPU: only where ``'triton'`` is forced.
+
+def takes_kernel(x: Tensor) -> bool:
+    """Whether an activation of ``x`` runs as a kernel of :mod:`.kernels`.
+
+    They wait for their measurement on a GPU: only where ``'triton'`` is
+    forced.
     """
     return (
         _forced == 'triton'
+        and (x.is_cuda or _INTERPRETED)
         and is_eager()
         and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
-        # A subclass may have no memory of its own.
-        and type(x) in (Tensor, torch.nn.Parameter)
+        and type(x) in _WITH_MEMORY
     )
 
 

@@ -11,13 +11,17 @@ if tuple(map(int, triton.__version__.split('.')[:2])) < (3, 6):
     )
 
 from benchmarks import kernels  # noqa: E402
+from mmfft.ops import KERNEL_PATHS, chosen_path, use_path  # noqa: E402
 
-# Each is one of those that only a GPU has.
-PATHS = ('triton',)
-GRIDS = ((7, 7), (14, 14), (28, 28), (56, 56), (25, 42))
+# The stages of images of 224x224 and 800x1344, and the limits of each path.
+GRIDS = {
+    'pairs': ((7, 7), (11, 11), (14, 14)),
+    'quadrants': ((14, 14), (28, 28)),
+    'rows': ((25, 42), (56, 56), (200, 336)),
+}
 # Bytes per thread: some functions have a table there, and few spills do not
 # matter.
-LARGEST_LOCAL = 64
+LARGEST_LOCAL = 400
 
 LISTING = """
 \t.section\t.text.kernel,"ax",@progbits
@@ -68,10 +72,13 @@ def test_programs_on_a_multiprocessor():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize('path', PATHS)
+@pytest.mark.parametrize('path', KERNEL_PATHS)
 def test_kernels_fit_an_h100(path, dtype):
     found = 0
-    for grid in GRIDS:
+    for grid in GRIDS[path]:
+        with use_path(path):
+            if chosen_path(grid, torch.device('cuda'), dtype) != path:
+                continue
         for is_dynamic in (True, False):
             shape = (8, *grid, 128)
             for row in kernels.rows(path, shape, dtype, is_dynamic):

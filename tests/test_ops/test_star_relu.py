@@ -9,27 +9,28 @@ import pytest
 import torch
 
 from mmfft.layers import StarReLU
-from mmfft.ops import use_path
-from mmfft.ops.dispatch import takes_star_relu_kernel
+from mmfft.ops import dispatch, use_path
+from mmfft.ops.dispatch import takes_kernel
 
 
-def test_it_is_taken_only_where_it_is_forced():
+def test_it_is_taken_only_where_it_is_forced(monkeypatch):
     x = torch.ones(3)
-    assert not takes_star_relu_kernel(x)
     with use_path('triton'):
-        assert takes_star_relu_kernel(x)
-        assert takes_star_relu_kernel(x.bfloat16())
-        assert not takes_star_relu_kernel(x.double())
-        assert not torch.func.vmap(lambda x: x + takes_star_relu_kernel(x))(
-            0 * x
-        ).any()
+        assert not takes_kernel(x)  # on a CPU
+    monkeypatch.setattr(dispatch, '_INTERPRETED', True)
+    assert not takes_kernel(x)
+    with use_path('triton'):
+        assert takes_kernel(x)
+        assert takes_kernel(x.bfloat16())
+        assert not takes_kernel(x.double())
+        assert not torch.func.vmap(lambda x: x + takes_kernel(x))(0 * x).any()
         # By the formula, which needs no Triton.
         star = StarReLU()
         compiled = torch.compile(star, backend='eager', fullgraph=True)
         torch.testing.assert_close(compiled(x), x)
         assert star(x.double()).dtype == torch.float64
     with use_path('fft'):
-        assert not takes_star_relu_kernel(x)
+        assert not takes_kernel(x)
 
 
 triton = pytest.importorskip('triton', reason='no Triton here')

@@ -632,7 +632,10 @@ def _multiply_by_table(
 
 def _to_lines(x: Tensor, table: Tensor, plan: _Plan) -> Tensor:
     shape = (len(x), 2, plan.lines, plan.length, x.shape[3])
-    z, x = table.new_empty(shape), x.contiguous()
+    # Rounded as y is; float16 lacks the range for it.
+    is_half = torch.bfloat16 in (x.dtype, table.dtype)
+    dtype = torch.bfloat16 if is_half else torch.float32
+    z, x = table.new_empty(shape, dtype=dtype), x.contiguous()
     return _multiply_by_table(_to_lines_kernel, z, x, table, plan)
 
 
