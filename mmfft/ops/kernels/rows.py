@@ -23,6 +23,7 @@ from ..spectrum import Grid
 from .launch import launch, num_parallel
 from .one_kernel import DOT_PRECISION, num_filters, num_rows
 from .spectra import (
+    SMALLEST_PRODUCT,
     Order,
     basis_gradients,
     filters_of,
@@ -99,9 +100,14 @@ class _Plan(NamedTuple):
 
     @property
     def block(self) -> int:
-        """Channels of a line in one program, twice those in backward."""
+        """Channels of a line in one program, forward."""
         block = 32 if self.side > 32 else 64
         return block // 2 if self.operands == 'tf32x3' else block
+
+    @property
+    def backward_block(self) -> int:
+        """Channels of a line in one program, backward."""
+        return 16 if self.side > SMALLEST_PRODUCT else self.block // 2
 
     @property
     def num_warps(self) -> int:
@@ -540,7 +546,7 @@ class _RowsFilter(NamedTuple):
         plan = _plan_for(x)
         packed, table, long_table = _prepared(filter, routing, plan)
         z, grad_z = (_to_lines(t, long_table, plan) for t in (x, grad))
-        block = plan.block // 2
+        block = plan.backward_block
         blocks = triton.cdiv(x.shape[3], block)
         shares = triton.cdiv(num_parallel(x.device), blocks * plan.lines)
         shares = min(len(x), shares)
