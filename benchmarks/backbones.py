@@ -13,6 +13,7 @@ at a time has all of the memory.
 """
 
 import sys
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 
@@ -31,6 +32,7 @@ from benchmarks.common import (
     text_of,
 )
 from mmfft.backbones import CDFFormer, DFFormer, GFNetPyramid
+from mmfft.ops import use_path
 
 OURS = dict(dfformer=DFFormer, cdfformer=CDFFormer)
 MODELS = (
@@ -45,13 +47,12 @@ MODELS = (
     'swin_tiny_patch4_window7_224',
     'convnext_tiny',
 )
-COMPILED = ', compiled'
+KERNELS, COMPILED = ', triton', ', compiled'
 
 
 def baseline(name: str) -> str:
     """Name of the model with which a model is compared."""
-    bare = name.removeprefix('plain ').removesuffix(COMPILED)
-    own = f'plain {bare}'
+    own = f'plain {name.removeprefix("plain ").partition(", ")[0]}'
     return own if own in MODELS else 'plain dfformer_s18'
 
 
@@ -72,6 +73,24 @@ def build(name: str, size: tuple[int, int]) -> torch.nn.Module:
     return timm.create_model(name, num_classes=0, **options)
 
 
+def variants(
+    names: list[str], device: torch.device
+) -> tuple[list[str], list[str]]:
+    """Names of what is measured of some models, eager and compiled.
+
+    On a GPU ours run a second time, with the kernels of Triton.
+    """
+    eager = []
+    for name in names:
+        eager.append(name)
+        if device.type == 'cuda' and f'plain {name}' in MODELS:
+            eager.append(name + KERNELS)
+    compiled = [
+        name + COMPILED for name in eager if not name.startswith('plain ')
+    ]
+    return eager, compiled
+
+
 def features(model: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Compute the last feature map of any of the models."""
     y = getattr(model, 'forward_features', model)(x)
@@ -87,19 +106,20 @@ class Case:
 
     def calls(self, name):
         """Prepare the call of a model, which is built on the CPU."""
-        model = build(name.removesuffix(COMPILED), self.size)
+        name, *how = name.split(', ')
+        model = build(name, self.size)
         model = model.to(self.device).train(self.train)
         x = torch.randn(self.batch, 3, *self.size).to(self.device)
         if self.args.channels_last:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
             x = x.to(memory_format=torch.channels_last)
         run = partial(features, model)
-        if name.endswith(COMPILED):
+        if 'compiled' in how:
             run = torch.compile(
                 run, fullgraph=True, dynamic=False, mode=self.args.compile
             )
 
-        def call():
+        def step():
             context = autocast(self.device, self.dtype)
             with context, torch.set_grad_enabled(self.train):
                 y = run(x)
@@ -108,6 +128,10 @@ class Case:
                 # At the end: the next call would free them, and its peak
                 # would be too small.
                 model.zero_grad()
+
+        def call():
+            with use_path('triton') if 'triton' in how else nullcontext():
+                step()
 
         return [call]
 
@@ -144,12 +168,9 @@ def main(argv=None):
         large = [(512, 512), (800, 1344)]
         args.sizes = [(224, 224), *(large if args.device != 'cpu' else [])]
     recorder = Recorder('backbones', args, argv)
-    names = list(args.models)
-    compiled = []
-    if args.compile:
-        compiled = [
-            name + COMPILED for name in names if not name.startswith('plain ')
-        ]
+    names, compiled = variants(args.models, torch.device(args.device))
+    if not args.compile:
+        compiled = []
     for mode, size in product(args.mode, args.sizes):
         for batch in batches(args, size):
             case = Case(size, batch, mode == 'train', args)

@@ -15,6 +15,7 @@ in parallel by ``--grids``; ``models`` are all others.
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 
@@ -61,6 +62,7 @@ from mmfft.ops import (
     half_spectrum_shape,
     project_hermitian,
     spectral_filter,
+    use_path,
 )
 
 GRIDS = (
@@ -93,6 +95,16 @@ def errors_of(found, exact) -> dict[str, float]:
     """Errors of an output and its gradients."""
     names = NAMES if len(exact) == len(NAMES) else ('y', 'x', 'filter')
     return dict(zip(names, map(error_of, found, exact)))
+
+
+def under(path: str | None, run: Callable[[], dict]) -> Callable[[], dict]:
+    """The same check with a path forced, if there is one."""
+
+    def check():
+        with use_path(path) if path else nullcontext():
+            return run()
+
+    return check
 
 
 def poison(device: torch.device) -> None:
@@ -272,28 +284,14 @@ class Checks:
                 None if torch.cuda.device_count() > 1 else 'two GPUs',
                 **key,
             )
-        self.check('StarReLU in float16', self._star_relu)
         makers = self._makers()
-        for name, make in makers.items():
+        # By the default paths, and with the kernels of Triton.
+        for path in (None, 'triton') if self.on_gpu else (None,):
             self.check(
-                'no synchronization in a step',
-                partial(self._no_waiting, partial(self._model_step, make)),
-                self.gpu,
-                model=name,
+                'StarReLU in float16', under(path, self._star_relu), path=path
             )
-            layouts = [(dtype, False, False) for dtype in DTYPES.values()]
-            layouts += [
-                (torch.float32, True, tf32) for tf32 in self.precisions
-            ]
-            for dtype, channels_last, tf32 in layouts:
-                self.check(
-                    'features',
-                    partial(self._features, make, dtype, channels_last, tf32),
-                    model=name,
-                    dtype=str(dtype).removeprefix('torch.'),
-                    channels_last=channels_last,
-                    tf32=tf32,
-                )
+            for name, make in makers.items():
+                self._model(name, make, path)
         self.check('deterministic', self._deterministic)
         self.check(
             'one process of DDP',
@@ -313,14 +311,41 @@ class Checks:
         compiled = list(makers.items())[: 1 if self.small else None]
         for name, make in compiled:
             for mode in ('default', 'reduce-overhead'):
-                self.check(
-                    'compiled',
-                    partial(self._compiled, make, mode),
-                    None if mode == 'default' else self.gpu,
-                    kind='eager' if self.small else 'compiled',
-                    model=name,
-                    mode=mode,
-                )
+                for path in (None, 'triton') if self.on_gpu else (None,):
+                    self.check(
+                        'compiled',
+                        under(path, partial(self._compiled, make, mode)),
+                        None if mode == 'default' else self.gpu,
+                        kind='eager' if self.small else 'compiled',
+                        model=name,
+                        mode=mode,
+                        path=path,
+                    )
+
+    def _model(self, name, make, path):
+        self.check(
+            'no synchronization in a step',
+            under(
+                path,
+                partial(self._no_waiting, partial(self._model_step, make)),
+            ),
+            self.gpu,
+            model=name,
+            path=path,
+        )
+        layouts = [(dtype, False, False) for dtype in DTYPES.values()]
+        layouts += [(torch.float32, True, tf32) for tf32 in self.precisions]
+        for dtype, channels_last, tf32 in layouts:
+            run = partial(self._features, make, dtype, channels_last, tf32)
+            self.check(
+                'features',
+                under(path, run),
+                model=name,
+                dtype=str(dtype).removeprefix('torch.'),
+                channels_last=channels_last,
+                tf32=tf32,
+                path=path,
+            )
 
     def _makers(self):
         """Functions that make the models, by their names."""

@@ -1,11 +1,14 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The benchmarks run and report results; the tests judge no time."""
 
+import argparse
+
 import pytest
 import torch
 
 from benchmarks import backbones, mmcv_ops, op, report
 from mmfft.mmcv_ops import describe
+from mmfft.ops import dispatch
 
 QUICK = ['--device', 'cpu', '--rounds', '1']
 
@@ -73,6 +76,34 @@ def test_backbones_compiled(tmp_path, monkeypatch):
     assert rows[0]['speed'] == rows[0]['memory_ratio'] == 1
     assert all('speed' in row for row in rows)
     assert compiled == [dict(fullgraph=True, dynamic=False, mode='default')]
+
+
+def test_on_a_gpu_our_models_run_with_the_kernels_too(monkeypatch):
+    models = ['plain dfformer_s18', 'dfformer_s18', 'convformer_s18']
+    eager, compiled = backbones.variants(models, torch.device('cuda'))
+    assert eager == [*models[:2], 'dfformer_s18, triton', models[2]]
+    assert compiled == [
+        'dfformer_s18, compiled',
+        'dfformer_s18, triton, compiled',
+        'convformer_s18, compiled',
+    ]
+    assert backbones.baseline(compiled[1]) == 'plain dfformer_s18'
+    assert backbones.variants(models, torch.device('cpu'))[0] == models
+    forced = []
+    features = backbones.features
+    monkeypatch.setattr(
+        backbones,
+        'features',
+        lambda *args: forced.append(dispatch._forced) or features(*args),
+    )
+    args = argparse.Namespace(
+        device='cpu', dtype='float32', channels_last=False
+    )
+    case = backbones.Case((32, 32), 1, False, args)
+    with pytest.warns(UserWarning, match='is forced'):
+        case.calls('cdfformer_s18, triton')[0]()
+    case.calls('cdfformer_s18')[0]()
+    assert forced == ['triton', None]
 
 
 def test_mmcv_ops(tmp_path, capsys):
