@@ -11,7 +11,7 @@ from torch import Tensor
 from ..precision import operand_precision
 from ..spectrum import Grid
 from .launch import launch, num_parallel
-from .spectra import Order, prepare, unpack
+from .spectra import Order, padded, prepare, unpack
 
 
 class Design(NamedTuple):
@@ -24,6 +24,8 @@ class Design(NamedTuple):
         block (int): Number of channels in a program, forward.
         backward_block (int): Likewise, backward.
         num_warps (int): Number of warps of a program.
+        by_products (bool): Whether gradients of routing and basis are
+            products on tensor cores.
     """
 
     order: Order
@@ -31,6 +33,7 @@ class Design(NamedTuple):
     block: int
     backward_block: int
     num_warps: int
+    by_products: bool = False
     second_table: tuple[int, int] = (1, 0)
 
 
@@ -105,7 +108,7 @@ class OneKernelFilter(NamedTuple):
             *x.shape[1:],
             len(x),
             **_constants(routing, design, operands),
-            num_rows=num_rows(routing),
+            num_rows=num_rows(routing, design.by_products),
             block=design.backward_block,
             num_warps=design.num_warps,
         )
@@ -119,9 +122,10 @@ def num_filters(routing: Tensor | None) -> int:
     return 0 if routing is None else routing.shape[1]
 
 
-def num_rows(routing: Tensor | None) -> int:
-    """Number of basis filters, padded."""
-    return triton.next_power_of_2(max(1, num_filters(routing)))
+def num_rows(routing: Tensor | None, by_products: bool) -> int:
+    """Number of basis filters, padded; more for products of matrices."""
+    count = num_filters(routing)
+    return padded(count) if by_products else triton.next_power_of_2(count)
 
 
 def _contiguous(

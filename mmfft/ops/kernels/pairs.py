@@ -258,6 +258,9 @@ def _backward_kernel(
                 num_filters,
                 num_rows,
                 inner,
+                True,
+                cos.dtype,
+                precision,
             )
             a_grad += a
             b_grad += b
@@ -293,6 +296,7 @@ def _design(grid: Grid, operands: str) -> Design:
         block=32 if operands == 'tf32x3' else 64,
         backward_block=32,
         num_warps=8 if side > 32 else 4,
+        by_products=True,
     )
 
 

@@ -439,6 +439,9 @@ def _backward_kernel(
                 num_filters,
                 num_rows,
                 num_entries,
+                False,
+                h_cos.dtype,
+                precision,
             )
             a_grad += a
             b_grad += b
@@ -455,6 +458,9 @@ def _backward_kernel(
                 num_filters,
                 num_rows,
                 num_entries,
+                False,
+                h_cos.dtype,
+                precision,
             )
             a_minus += a
             b_minus += b

@@ -452,6 +452,9 @@ def _filter_backward_kernel(
                 num_filters,
                 num_rows,
                 num_entries,
+                inner > 16,
+                cos.dtype,
+                precision,
             )
             a_grad += a
             b_grad += b
@@ -468,6 +471,9 @@ def _filter_backward_kernel(
                 num_filters,
                 num_rows,
                 num_entries,
+                inner > 16,
+                cos.dtype,
+                precision,
             )
             a_minus += a
             b_minus += b
@@ -571,7 +577,7 @@ class _RowsFilter(NamedTuple):
             plan.length,
             x.shape[3],
             len(x),
-            num_rows=num_rows(routing),
+            num_rows=num_rows(routing, plan.side > SMALLEST_PRODUCT),
             block=block,
             **_constants(routing, plan),
         )

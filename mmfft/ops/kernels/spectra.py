@@ -521,27 +521,46 @@ def basis_gradients(
     num_filters: tl.constexpr,
     num_rows: tl.constexpr,
     num_entries: tl.constexpr,
+    by_products: tl.constexpr,
+    dtype: tl.constexpr,
+    precision: tl.constexpr,
 ):
     """Gradients of routing and basis from those of the filters.
 
     Of the routing it is ``(num_rows, channels)``, of the basis
     ``(num_rows, entries)`` twice; ``num_rows`` is ``num_filters``, padded.
+    They are sums, or products on tensor cores of operands of ``dtype``.
     """
-    row = tl.arange(0, num_rows)[:, None]
-    grad = tl.zeros((num_rows, c.shape[0]), tl.float32)
-    a_grad = tl.zeros((num_rows, e.shape[0]), tl.float32)
-    b_grad = tl.zeros((num_rows, e.shape[0]), tl.float32)
-    for n in tl.static_range(num_filters):
-        at = routing + (image * num_filters + n) * num_channels + c
-        weight = tl.load(at, mask=inside, other=0.0).to(tl.float32)
-        a = tl.load(packed + n * num_entries + e)
-        b = tl.load(packed + (num_filters + n) * num_entries + e)
-        sums = tl.sum(real * a[:, None] + imag * b[:, None], axis=0)
-        grad = tl.where(row == n, sums[None, :], grad)
-        sums = tl.sum(real * weight[None, :], axis=1)
-        a_grad = tl.where(row == n, sums[None, :], a_grad)
-        sums = tl.sum(imag * weight[None, :], axis=1)
-        b_grad = tl.where(row == n, sums[None, :], b_grad)
+    n = tl.arange(0, num_rows)[:, None]
+    if by_products:
+        exists = n < num_filters
+        real, imag = real.to(dtype), imag.to(dtype)
+        at = packed + n * num_entries + e[None, :]
+        a = tl.load(at, mask=exists, other=0.0).to(dtype)
+        grad = tl.dot(a, real, input_precision=precision)
+        at += num_filters * num_entries
+        b = tl.load(at, mask=exists, other=0.0).to(dtype)
+        grad = tl.dot(b, imag, grad, input_precision=precision)
+        at = routing + (image * num_filters + n) * num_channels + c[None, :]
+        mask = exists & inside[None, :]
+        weight = tl.load(at, mask=mask, other=0.0).to(dtype)
+        a_grad = tl.dot(weight, tl.trans(real), input_precision=precision)
+        b_grad = tl.dot(weight, tl.trans(imag), input_precision=precision)
+    else:
+        grad = tl.zeros((num_rows, c.shape[0]), tl.float32)
+        a_grad = tl.zeros((num_rows, e.shape[0]), tl.float32)
+        b_grad = tl.zeros((num_rows, e.shape[0]), tl.float32)
+        for i in tl.static_range(num_filters):
+            at = routing + (image * num_filters + i) * num_channels + c
+            weight = tl.load(at, mask=inside, other=0.0).to(tl.float32)
+            a = tl.load(packed + i * num_entries + e)
+            b = tl.load(packed + (num_filters + i) * num_entries + e)
+            sums = tl.sum(real * a[:, None] + imag * b[:, None], axis=0)
+            grad = tl.where(n == i, sums[None, :], grad)
+            sums = tl.sum(real * weight[None, :], axis=1)
+            a_grad = tl.where(n == i, sums[None, :], a_grad)
+            sums = tl.sum(imag * weight[None, :], axis=1)
+            b_grad = tl.where(n == i, sums[None, :], b_grad)
     return grad, a_grad, b_grad
 
 
