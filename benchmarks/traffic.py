@@ -189,8 +189,10 @@ class Traffic(TorchDispatchMode):
         }
         if devices == {'cpu', 'cuda'}:
             raise RuntimeError(f'{func} copies between the CPU and the GPU')
-        if devices != {'cpu'}:
-            self.add(*(t for t in tensors if t.device.type == 'cuda'))
+        # A question about dtypes, for one, is an operator without tensors.
+        on_gpu = [t for t in tensors if t.device.type == 'cuda']
+        if on_gpu:
+            self.add(*on_gpu)
 
     def _transform(
         self,

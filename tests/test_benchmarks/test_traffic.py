@@ -38,6 +38,11 @@ def star_relu(x, scale, bias):
         (lambda x, y: x.copy_(y), [(5, 3), (5, 3)], (2 * 60, 1)),
         (lambda x: x.zero_(), [(5, 3)], (60, 1)),
         (lambda x: x.clone(), [(5, 3)], (2 * 60, 1)),
+        (
+            lambda x: torch.promote_types(x.dtype, torch.float16),
+            [(5, 3)],
+            (0, 0),
+        ),
         # What is expanded is stored once.
         (
             lambda x, y: x + y.expand(5, 3),
