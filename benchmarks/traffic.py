@@ -38,9 +38,8 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks.common import DTYPES, size_of
 from benchmarks.pretended_gpu import autocast, pretended_gpu
-from mmfft.layers import StarReLU
+from mmfft.layers import Residual, StarReLU
 from mmfft.models import CDFFormer, DFFormer
-from mmfft.models.metaformer import MetaFormerBlock, Scale
 from mmfft.ops import use_path
 
 MODELS = dict(dfformer=DFFormer, cdfformer=CDFFormer)
@@ -59,8 +58,7 @@ _GROUP_OF = {
     nn.Conv2d: 'convolution',
     StarReLU: 'StarReLU',
     nn.LayerNorm: 'norm',
-    Scale: 'residual',
-    MetaFormerBlock: 'residual',
+    Residual: 'residual',
 }
 _ALLOCATES = (
     'empty',
@@ -252,11 +250,9 @@ def observed(
 
     def floor(module: nn.Module, x: Tensor, y: Tensor) -> int:
         x, y = (element_size * t.numel() for t in (x, y))
-        if isinstance(module, MetaFormerBlock):
-            scaled = isinstance(module.res_scale1, Scale)
-            return 2 * 3 * x * (1 + (train and scaled))
-        if isinstance(module, Scale):
-            return 0
+        if isinstance(module, Residual):
+            scaled = module.scale is not None
+            return 3 * x * (1 + (train and scaled))
         if hasattr(module, 'reweight'):
             return x
         bytes = x + y + train * (2 * x + y)

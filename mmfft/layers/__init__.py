@@ -10,6 +10,7 @@ from .global_filter import ExpandedGlobalFilter, GlobalFilter
 from .grid_parameter import GridParameter
 from .half_spectrum import HalfSpectrum
 from .linear import Linear, mlp
+from .residual import Residual
 from .sep_conv import SepConv
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'GridParameter',
     'HalfSpectrum',
     'Linear',
+    'Residual',
     'SepConv',
     'SquaredReLU',
     'StarReLU',

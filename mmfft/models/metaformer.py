@@ -1,11 +1,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
 from collections.abc import Callable
 
-import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from ..layers import StarReLU, convolve, mlp
+from ..layers import Residual, StarReLU, convolve, mlp
 from ..ops.spectrum import Grid
 from .base import FourierBackbone
 
@@ -47,17 +46,6 @@ class Downsampling(nn.Module):
         return convolve(self.conv, x)
 
 
-class Scale(nn.Module):
-    """A learnable factor per channel, starting at 1."""
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(dim))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.scale
-
-
 class MetaFormerBlock(nn.Module):
     """Two residual branches, a token mixer and an MLP.
 
@@ -74,23 +62,17 @@ class MetaFormerBlock(nn.Module):
         drop_path: float,
     ):
         super().__init__()
-
-        def shortcut():
-            return Scale(dim) if res_scale else nn.Identity()
-
         self.norm1 = _norm(dim)
         self.token_mixer = token_mixer
-        self.res_scale1 = shortcut()
+        self.res_scale1 = Residual(dim, res_scale)
         self.norm2 = _norm(dim)
         self.mlp = mlp(dim, 4 * dim, dim, act_layer)
-        self.res_scale2 = shortcut()
+        self.res_scale2 = Residual(dim, res_scale)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.res_scale1(x) + self.drop_path(
-            self.token_mixer(self.norm1(x))
-        )
-        return self.res_scale2(x) + self.drop_path(self.mlp(self.norm2(x)))
+        x = self.res_scale1(x, self.drop_path(self.token_mixer(self.norm1(x))))
+        return self.res_scale2(x, self.drop_path(self.mlp(self.norm2(x))))
 
 
 class MetaFormer(FourierBackbone):

@@ -355,17 +355,18 @@ _WITH_MEMORY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 
 
 def takes_kernel(x: Tensor) -> bool:
-    """Whether an activation of ``x`` runs as a kernel of :mod:`.kernels`.
+    """Whether a layer runs on ``x`` as a kernel of :mod:`.kernels`.
 
     They wait for their measurement on a GPU: only where ``'triton'`` is
     forced.
     """
     return (
         _forced == 'triton'
-        and (x.is_cuda or _INTERPRETED)
         and is_eager()
-        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
+        # First, as a proxy of torch.fx answers nothing else.
         and type(x) in _WITH_MEMORY
+        and (x.is_cuda or _INTERPRETED)
+        and x.dtype in (torch.float32, torch.float16, torch.bfloat16)
     )
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from benchmarks import traffic
 from benchmarks.pretended_gpu import pretended_gpu
 from mmfft.models import DFFormer
+from mmfft.ops import use_path
 
 
 def counted(function, *shapes):
@@ -136,6 +137,23 @@ def test_kernels_of_triton():
         launch(kernel, 7, y, y, x, 15, block=4, num_warps=1)
 
     assert counted(start, (5, 3), (5, 3)) == (3 * 60, 1)
+
+
+def test_scaled_residual_by_kernels():
+    pytest.importorskip('triton')
+    block, shape = traffic.blocks('dfformer', (64, 64))[2]
+    moved = {}
+    for path in ('fft', 'triton'):
+        with use_path(path):
+            found = traffic.count(block, (8, *shape), torch.bfloat16, True)
+        moved[path] = found['residual']
+    x = 4 * 8 * 4 * 4 * 320
+    # Of two residuals: float32 is one x, bfloat16 half of one.
+    assert 24 < moved['fft'].bytes / x < 24.5
+    # But for a part of the sum for every 16 points.
+    assert 12 < moved['triton'].bytes / x < 12.5
+    assert moved['fft'].kernels == 2 * 6
+    assert moved['triton'].kernels == 2 * 3
 
 
 def test_backward_pass_is_that_of_autograd():
