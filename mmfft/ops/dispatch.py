@@ -218,7 +218,7 @@ _TABLE = (
     Row('fft', lambda: ComposedFilter(fft), fft, pays=lambda case: True),
 )
 PATHS = ('fft', 'matmul', 'export')  # on every machine
-_GROUPS = dict(triton=KERNEL_PATHS)
+_GROUPS: dict[str, tuple[str, ...]] = dict(triton=KERNEL_PATHS)
 _FORCEABLE = (*PATHS, *KERNEL_PATHS, *_GROUPS)
 
 

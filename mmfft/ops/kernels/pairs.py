@@ -17,6 +17,7 @@ from .spectra import (
     Order,
     basis_gradients,
     filters_of,
+    no_sums,
     padded,
     pair,
     store_part,
@@ -186,11 +187,8 @@ def _backward_kernel(
     e = tl.arange(0, inner)
     here, there = _places(height, width, inner)
     cos, sin = _load_table(table, inner)
-    if num_filters == 0:
-        shape: tl.constexpr = (inner, block)
-    else:
-        shape: tl.constexpr = (num_rows, inner)
-    a_grad, b_grad = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
+    a_grad = no_sums(inner, block, num_filters, num_rows)
+    b_grad = no_sums(inner, block, num_filters, num_rows)
     for i in range(turn, num_images, tl.num_programs(0) // blocks):
         image = tl.full((), 0, tl.int64) + i
         start = image * height * width * num_channels

@@ -16,6 +16,7 @@ from .spectra import (
     Order,
     basis_gradients,
     filters_of,
+    no_sums,
     padded,
     store_part,
     store_routing,
@@ -335,12 +336,10 @@ def _backward_kernel(
     )
     h_cos, h_sin = _load_table(table, outer)
     w_cos, w_sin = _load_table(second_table, inner)
-    if num_filters == 0:
-        shape: tl.constexpr = (outer * inner, block)
-    else:
-        shape: tl.constexpr = (num_rows, outer * inner)
-    a_grad, b_grad = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
-    a_minus, b_minus = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
+    a_grad = no_sums(outer * inner, block, num_filters, num_rows)
+    b_grad = no_sums(outer * inner, block, num_filters, num_rows)
+    a_minus = no_sums(outer * inner, block, num_filters, num_rows)
+    b_minus = no_sums(outer * inner, block, num_filters, num_rows)
     for i in range(turn, num_images, tl.num_programs(0) // blocks):
         image = tl.full((), 0, tl.int64) + i
         start = image * height * width * num_channels

@@ -27,6 +27,7 @@ from .spectra import (
     Order,
     basis_gradients,
     filters_of,
+    no_sums,
     padded,
     prepare,
     store_part,
@@ -376,12 +377,10 @@ def _filter_backward_kernel(
     at, mirror = _places(length, num_channels, c, inside, inner)
     cos, sin = _load_table(table, inner)
     e = line * 2 * inner + tl.arange(0, inner)
-    if num_filters == 0:
-        shape: tl.constexpr = (inner, block)
-    else:
-        shape: tl.constexpr = (num_rows, inner)
-    a_grad, b_grad = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
-    a_minus, b_minus = tl.zeros(shape, tl.float32), tl.zeros(shape, tl.float32)
+    a_grad = no_sums(inner, block, num_filters, num_rows)
+    b_grad = no_sums(inner, block, num_filters, num_rows)
+    a_minus = no_sums(inner, block, num_filters, num_rows)
+    b_minus = no_sums(inner, block, num_filters, num_rows)
     turn = tl.program_id(0) // blocks
     for i in range(turn, num_images, tl.num_programs(0) // blocks):
         image = tl.full((), 0, tl.int64) + i

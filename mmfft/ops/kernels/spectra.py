@@ -415,17 +415,18 @@ def prepare(
         dtype=torch.float32,
         device=filter.device,
     )
-    tables = [
+    first, second = (
         packed.new_empty(2, side, side, dtype=_OPERANDS[operands])
         for side in (table[2], second_table[1])
-    ]
-    outs = (packed[0], *tables)
+    )
+    outs = (packed[0], first, second)
     blocks = sum(triton.cdiv(out.numel(), _BLOCK) for out in outs)
     launch(
         _prepare_kernel,
         blocks,
         packed,
-        *tables,
+        first,
+        second,
         filter,
         *order.grid,
         num_filters,
@@ -437,7 +438,7 @@ def prepare(
         num_warps=4,
         **order.sizes(),
     )
-    return packed, *tables
+    return packed, first, second
 
 
 def unpack(
@@ -505,6 +506,21 @@ def filters_of(
             real += a[:, None] * weight[None, :]
             imag += b[:, None] * weight[None, :]
     return real, imag
+
+
+@triton.jit
+def no_sums(
+    num_entries: tl.constexpr,
+    block: tl.constexpr,
+    num_filters: tl.constexpr,
+    num_rows: tl.constexpr,
+):
+    """Zeros for the gradient of static filters, or of a basis."""
+    if num_filters == 0:
+        sums = tl.zeros((num_entries, block), tl.float32)
+    else:
+        sums = tl.zeros((num_rows, num_entries), tl.float32)
+    return sums
 
 
 @triton.jit
