@@ -184,12 +184,16 @@ def _kernel_row(name: str) -> Row:
             and module().fits(case.grid, case.operands)
         )
 
-    return Row(name, lambda: module().FILTER, fits=fits, pays=_kernels_pay)
+    return Row(
+        name,
+        lambda: module().FILTER,
+        fits=fits,
+        pays=lambda case: _KERNELS_PAY and case.device == 'cuda',
+    )
 
 
-def _kernels_pay(case: Case) -> bool:
-    """Whether the kernels that fit are faster; not measured on a GPU yet."""
-    return False
+# Whether a GPU has measured the kernels to be faster: the switch of them all.
+_KERNELS_PAY = False
 
 
 # Height plus width up to which matrix products were faster than the FFT on a
@@ -357,11 +361,10 @@ _WITH_MEMORY: tuple[type, ...] = (Tensor, torch.nn.Parameter)
 def takes_kernel(x: Tensor) -> bool:
     """Whether a layer runs on ``x`` as a kernel of :mod:`.kernels`.
 
-    They wait for their measurement on a GPU: only where ``'triton'`` is
-    forced.
+    Until a GPU has measured them that is only where ``'triton'`` is forced.
     """
     return (
-        _forced == 'triton'
+        (_KERNELS_PAY if _forced is None else _forced == 'triton')
         and is_eager()
         # First, as a proxy of torch.fx answers nothing else.
         and type(x) in _WITH_MEMORY

@@ -91,14 +91,18 @@ def test_precision_has_a_part_in_the_choice():
 def test_kernels_are_off_until_a_gpu_has_measured_them(monkeypatch):
     pytest.importorskip('triton', reason='no Triton here')
     assert chosen_path((14, 14), CUDA, torch.bfloat16) == 'fft'
+    assert not dispatch.takes_kernel(torch.ones(3))
     # Switching them on is one line.
-    rows = [
-        row._replace(pays=lambda case: True) for row in dispatch._TABLE[:3]
-    ]
-    monkeypatch.setattr(dispatch, '_TABLE', (*rows, *dispatch._TABLE[3:]))
+    monkeypatch.setattr(dispatch, '_KERNELS_PAY', True)
     assert chosen_path((14, 14), CUDA, torch.bfloat16) == 'pairs'
     assert chosen_path((14, 14), CUDA, torch.float64) == 'fft'
     assert chosen_path((14, 14), CPU) == 'matmul'
+    assert not dispatch.takes_kernel(torch.ones(3))
+    monkeypatch.setattr(dispatch, '_INTERPRETED', True)
+    assert chosen_path((14, 14), CPU) == 'matmul'
+    assert dispatch.takes_kernel(torch.ones(3))
+    with use_path('fft'):
+        assert not dispatch.takes_kernel(torch.ones(3))
 
 
 def test_what_a_forced_path_does_not_take_runs_by_the_fft(monkeypatch):
