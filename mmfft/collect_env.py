@@ -3,6 +3,7 @@
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from importlib import metadata
@@ -56,6 +57,7 @@ def mmfft_env() -> dict[str, str]:
             env[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             env[package] = 'not installed'
+    env['MMFFT_PATH'] = os.environ.get('MMFFT_PATH') or 'not set'
     folder = Path(__file__).parent
     env['mmfft'] = f'{__version__}{_commit_of(folder)} ({folder})'
     return env

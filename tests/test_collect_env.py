@@ -10,6 +10,7 @@ from mmfft.version import __version__
 
 
 def test_report(monkeypatch, capsys):
+    monkeypatch.delenv('MMFFT_PATH', raising=False)
     monkeypatch.setattr(sys, 'argv', ['collect_env'])
     collect_env.main()
     report = dict(
@@ -26,10 +27,14 @@ def test_report(monkeypatch, capsys):
         assert version == importlib.import_module(module).__version__
     assert report['mmfft'].startswith(__version__)
 
+    assert report['MMFFT_PATH'] == 'not set'
+
     monkeypatch.setattr(sys, 'argv', ['collect_env', '--short'])
+    monkeypatch.setenv('MMFFT_PATH', 'triton')
     collect_env.main()
     output = capsys.readouterr().out
     assert 'mmcv ops: ' in output and 'PyTorch: ' not in output
+    assert 'MMFFT_PATH: triton\n' in output
 
 
 def test_what_is_broken_is_said(site, monkeypatch, capsys):
