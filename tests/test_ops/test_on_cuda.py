@@ -120,6 +120,39 @@ def test_kernels_of_a_step(path, forward, backward, is_dynamic):
     assert len(started) == forward + backward + 3
 
 
+@pytest.mark.parametrize(
+    'path, most',
+    # Tables of 16 to 128 rows; of two axes in all combinations for the last.
+    [('pairs', 4), ('quadrants', 1), ('rows', 12)],
+)
+def test_kernels_are_compiled_for_many_sizes(path, most):
+    """Not for each of multi-scale training, which takes seconds."""
+    pytest.importorskip('triton', reason='no Triton here')
+    grids = {
+        'pairs': [(h, w) for h in range(2, 15) for w in range(2, 15)],
+        'quadrants': [(h, w) for h in range(17, 32) for w in range(17, 32)],
+        'rows': [(h, w) for h in range(40, 204, 9) for w in range(40, 340, 9)],
+    }[path]
+    variants = {}
+
+    def start(kernel, *args, **kwargs):
+        numbers = {p.name for p in kernel.params if not p.is_constexpr}
+        constants = {k: v for k, v in kwargs.items() if k not in numbers}
+        seen = variants.setdefault(kernel.__name__, set())
+        seen.add(tuple(sorted(constants.items())))
+
+    with pretended_gpu(start), use_path(path):
+        for grid in grids:
+            x = torch.empty(2, *grid, 32, dtype=torch.bfloat16, device='cuda')
+            routing = x.new_empty(2, 4, 32)
+            basis = x.new_empty(*half_spectrum_shape(grid), 4, 2)
+            filter_for(x).forward(x, routing, basis)
+            filter_for(x).backward(x, x, routing, basis)
+    assert variants
+    for name, seen in variants.items():
+        assert len(seen) <= most, (name, len(seen))
+
+
 def test_kernels_start_on_the_device_of_their_tensors(monkeypatch):
     order = []
 

@@ -62,8 +62,17 @@ class Order(NamedTuple):
         return signs * self.outer * self.inner
 
     def sizes(self) -> dict:
-        """Constants of the kernels."""
-        return dict(order=self.name, outer=self.outer, inner=self.inner)
+        """What the kernels of this module have to know.
+
+        Only the padded number is a constant, for which they are compiled: one
+        kernel serves maps of many sizes.
+        """
+        return dict(
+            order=self.name,
+            outer=self.outer,
+            inner=self.inner,
+            num_entries=self.num_entries,
+        )
 
 
 @triton.jit
@@ -110,7 +119,7 @@ def _position(
     height,
     width,
     order: tl.constexpr,
-    outer: tl.constexpr,
+    outer,
     inner: tl.constexpr,
 ):
     """Where entry ``e`` stands in the half spectrum, with its weight.
@@ -154,9 +163,9 @@ def _pack_block(
     num_filters,
     by_channel: tl.constexpr,
     order: tl.constexpr,
-    outer: tl.constexpr,
+    outer,
     inner: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
     num_elements: tl.constexpr,
 ):
     at = block * num_elements + tl.arange(0, num_elements)
@@ -202,9 +211,9 @@ def _prepare_kernel(
     second_size,
     by_channel: tl.constexpr,
     order: tl.constexpr,
-    outer: tl.constexpr,
+    outer,
     inner: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
     num_elements: tl.constexpr,
 ):
     block = tl.program_id(0)
@@ -248,7 +257,7 @@ def _entry_gradient(
     n,
     num_filters,
     by_channel: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
 ):
     exists = weight > 0
     if by_channel:
@@ -272,9 +281,9 @@ def _gradient_at(
     num_filters,
     by_channel: tl.constexpr,
     order: tl.constexpr,
-    outer: tl.constexpr,
+    outer,
     inner: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
 ):
     """Gradient of what stands at a place of the half spectrum."""
     own_column = 2 * column % width == 0
@@ -330,9 +339,9 @@ def _unpack_kernel(
     num_filters,
     by_channel: tl.constexpr,
     order: tl.constexpr,
-    outer: tl.constexpr,
+    outer,
     inner: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
     num_elements: tl.constexpr,
 ):
     """Adjoint of ``_pack_block``."""
@@ -433,7 +442,6 @@ def prepare(
         *table,
         *second_table,
         by_channel=not is_dynamic,
-        num_entries=order.num_entries,
         num_elements=_BLOCK,
         num_warps=4,
         **order.sizes(),
@@ -465,7 +473,6 @@ def unpack(
         *order.grid,
         like.shape[2],
         by_channel=not is_dynamic,
-        num_entries=order.num_entries,
         num_elements=_BLOCK,
         num_warps=4,
         **order.sizes(),
@@ -483,7 +490,7 @@ def filters_of(
     inside,
     num_channels,
     num_filters: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
 ):
     """Filters ``(entries, channels)`` of an image, real and imaginary part.
 
@@ -510,7 +517,7 @@ def filters_of(
 
 @triton.jit
 def no_sums(
-    num_entries: tl.constexpr,
+    num_entries,
     block: tl.constexpr,
     num_filters: tl.constexpr,
     num_rows: tl.constexpr,
@@ -536,7 +543,7 @@ def basis_gradients(
     num_channels,
     num_filters: tl.constexpr,
     num_rows: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
     by_products: tl.constexpr,
     dtype: tl.constexpr,
     precision: tl.constexpr,
@@ -609,7 +616,7 @@ def store_part(
     num_channels,
     num_filters: tl.constexpr,
     num_rows: tl.constexpr,
-    num_entries: tl.constexpr,
+    num_entries,
 ):
     """Store what a program has summed over its images, as it is packed.
 
