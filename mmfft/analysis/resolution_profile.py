@@ -2,13 +2,14 @@
 """Throughput and peak memory of backbones against the image size."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..measure import compare, device_name
+from ..measure import OUT_OF_MEMORY, compare, device_name
 from .feature_models import last_features, load_feature_model
 from .records import Records
 
@@ -49,6 +50,10 @@ def run_profile(
         ``threads``, ``mode``, ``batch``, ``size``, ``model``,
         ``images_per_second``, ``memory`` (peak bytes in a call, without
         weights and images); the last two are None if memory ran out.
+
+    Raises:
+        RuntimeError: If a model fails for another reason; the results of the
+            others at that size are kept.
     """
     records = Records(Path(out) / 'profile.csv', _KEYS, _VALUES)
     case = dict(
@@ -78,17 +83,27 @@ def run_profile(
             )
             for model in missing
         }
-        for model, result in compare(calls, device, rounds).items():
-            seconds = result.get('seconds')
+        contenders = {
+            model: partial(list, [call]) for model, call in calls.items()
+        }
+        results = compare(contenders, device, rounds, capture=False)
+        failed = []
+        for model, result in results.items():
+            if result.get('error', OUT_OF_MEMORY) != OUT_OF_MEMORY:
+                failed += [f'{model} at {size}:', *result['trace']]
+                continue
+            ms = result.get('ms')
             records.add(
                 dict(
                     case,
                     size=size,
                     model=model,
-                    images_per_second=seconds and batch / seconds,
+                    images_per_second=ms and 1e3 * batch / ms,
                     memory=result.get('memory'),
                 )
             )
+        if failed:
+            raise RuntimeError('\n'.join(failed))
     names = {tuple(str(row[key]) for key in _KEYS) for row in wanted}
     return [
         row
@@ -101,11 +116,12 @@ def _call(model: nn.Module, images: torch.Tensor, train: bool):
     model.train(train)
 
     def call():
-        model.zero_grad()
         with torch.set_grad_enabled(train):
             features = last_features(model, images)
         if train:
             features.mean().backward()
+            # The next call must not free them: see peak_memory.
+            model.zero_grad()
 
     return call
 

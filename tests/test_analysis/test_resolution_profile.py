@@ -5,6 +5,7 @@ from config_files import ROOT
 
 from mmfft.analysis import resolution_profile
 from mmfft.analysis.resolution_profile import plot_profile, run_profile
+from mmfft.models.base import FourierBackbone
 
 CLS = str(ROOT / 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py')
 
@@ -15,9 +16,9 @@ def measured(monkeypatch):
     calls = []
     compare = resolution_profile.compare
 
-    def spy(contenders, device, rounds):
+    def spy(contenders, device, rounds, capture):
         calls.extend(contenders)
-        return compare(contenders, device, rounds)
+        return compare(contenders, device, rounds, capture)
 
     monkeypatch.setattr(resolution_profile, 'compare', spy)
     return calls
@@ -48,7 +49,7 @@ def test_only_what_is_missing_is_measured(measured, tmp_path):
 
 
 def test_out_of_memory_is_a_result(monkeypatch, tmp_path):
-    def compare(contenders, device, rounds):
+    def compare(contenders, device, rounds, capture):
         return {name: dict(error='out of memory') for name in contenders}
 
     monkeypatch.setattr(resolution_profile, 'compare', compare)
@@ -59,8 +60,26 @@ def test_out_of_memory_is_a_result(monkeypatch, tmp_path):
     plot_profile([row], tmp_path / 'profile.png')
 
 
+def test_other_failures_are_no_results(monkeypatch, tmp_path):
+    features = resolution_profile.last_features
+
+    def fail(model, images):
+        if isinstance(model, FourierBackbone):
+            return features(model, images)
+        raise ValueError('no such layer')
+
+    monkeypatch.setattr(resolution_profile, 'last_features', fail)
+    with pytest.raises(RuntimeError, match='(?s)resnet18 at 32:.*no such lay'):
+        run_profile([CLS, 'resnet18'], [32], tmp_path, rounds=1)
+    # The other one is kept.
+    monkeypatch.setattr(resolution_profile, 'compare', None)
+    (row,) = run_profile([CLS], [32], tmp_path)
+    assert float(row['images_per_second']) > 0
+
+
 def test_the_call_is_a_training_step():
     model = torch.nn.Conv2d(3, 2, 1)
+    model.zero_grad = lambda: None  # it would leave none
     images = torch.randn(1, 3, 4, 4)
     resolution_profile._call(model, images, False)()
     assert model.weight.grad is None and not model.training
