@@ -32,6 +32,10 @@ fi
 parts=("$@")
 [[ $# -gt 0 ]] || parts=(1 2 3)
 
+# Stages run in other folders.
+if [[ $PYTHON == */* ]]; then
+  PYTHON=$(cd "$(dirname "$PYTHON")" && pwd)/$(basename "$PYTHON")
+fi
 mkdir -p "$OUT/logs" || exit
 OUT=$(cd "$OUT" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
