@@ -193,8 +193,9 @@ def _kernel_row(name: str) -> Row:
 
 
 # Whether a GPU has measured the kernels to be faster: the switch of them all.
+# They are cut to an H100. GPUs that have less shared memory refuse to start
+# some of them (docs/gpu.md).
 _KERNELS_PAY = False
-
 
 # Height plus width up to which matrix products were faster than the FFT on a
 # CPU: docs/costs.md, by benchmarks.op. Nothing was measured elsewhere yet.
