@@ -106,9 +106,12 @@ def _table_block(
     turn = row * k % height * width + column * m % width * height
     turn = turn % points
     turn = tl.where(2 * turn > points, turn - points, turn).to(tl.float64)
-    angle = turn * (6.283185307179586 / points)
+    # A number by itself would be of float32.
+    circle = tl.full((), 6.283185307179586, tl.float64)
+    points = points.to(tl.float64)
+    angle = turn * circle / points
     value = tl.where(at < size * size, tl.cos(angle), tl.sin(angle))
-    value = value / tl.sqrt(points.to(tl.float64))
+    value = value / tl.sqrt(points)
     value = tl.where(exists & exists_too, value, 0.0).to(tl.float32)
     tl.store(table + at, value.to(table.dtype.element_ty), mask=inside)
 
