@@ -13,11 +13,11 @@ if tuple(map(int, triton.__version__.split('.')[:2])) < (3, 6):
 from benchmarks import kernels  # noqa: E402
 from mmfft.ops import KERNEL_PATHS, chosen_path, use_path  # noqa: E402
 
-# The stages of images of 224x224 and 800x1344, and the limits of each path.
+# The largest of each padded size, which need the most.
 GRIDS = {
-    'pairs': ((7, 7), (11, 11), (14, 14)),
-    'quadrants': ((14, 14), (28, 28)),
-    'rows': ((25, 42), (56, 56), (200, 336)),
+    'pairs': ((11, 11), (14, 14)),
+    'quadrants': ((28, 28),),
+    'rows': ((56, 56), (200, 336)),
 }
 # Bytes per thread: some functions have a table there, and few spills do not
 # matter.
