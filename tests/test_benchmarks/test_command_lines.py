@@ -89,6 +89,7 @@ def test_on_a_gpu_our_models_run_with_the_kernels_too(monkeypatch):
     ]
     assert backbones.baseline(compiled[1]) == 'plain dfformer_s18'
     assert backbones.variants(models, torch.device('cpu'))[0] == models
+    monkeypatch.setattr(dispatch, '_WARNED', set())
     forced = []
     features = backbones.features
     monkeypatch.setattr(
