@@ -16,7 +16,11 @@ from .one_kernel import Design, OneKernelFilter
 from .spectra import (
     Order,
     basis_gradients,
+    filter_gradient,
     filters_of,
+    load_table,
+    multiply,
+    multiply_adjoint,
     no_sums,
     padded,
     pair,
@@ -48,13 +52,6 @@ def _places(height, width, inner: tl.constexpr):
     there = (height - row) % height * width + (width - column) % width
     there = tl.where(exists & (there != here), there, -1)
     return tl.where(exists, here, -1), there
-
-
-@triton.jit
-def _load_table(table, inner: tl.constexpr):
-    e = tl.arange(0, inner)
-    at = table + e[:, None] * inner + e[None, :]
-    return tl.load(at), tl.load(at + inner * inner)
 
 
 @triton.jit
@@ -127,7 +124,7 @@ def _forward_kernel(
     inside = c < num_channels
     start = image * height * width * num_channels
     here, there = _places(height, width, inner)
-    cos, sin = _load_table(table, inner)
+    cos, sin = load_table(table, inner)
     u, v = _spectrum(
         x + start, here, there, c, inside, num_channels, cos, sin, precision
     )
@@ -142,10 +139,11 @@ def _forward_kernel(
         num_filters,
         inner,
     )
+    u, v = multiply(real, imag, u, v)
     _store_map(
         y + start,
-        real * u + imag * v,
-        real * v - imag * u,
+        u,
+        v,
         here,
         there,
         c,
@@ -186,7 +184,7 @@ def _backward_kernel(
     inside = c < num_channels
     e = tl.arange(0, inner)
     here, there = _places(height, width, inner)
-    cos, sin = _load_table(table, inner)
+    cos, sin = load_table(table, inner)
     a_grad = no_sums(inner, block, num_filters, num_rows)
     b_grad = no_sums(inner, block, num_filters, num_rows)
     for i in range(turn, num_images, tl.num_programs(0) // blocks):
@@ -214,10 +212,11 @@ def _backward_kernel(
             num_filters,
             inner,
         )
+        p, q = multiply_adjoint(real, imag, u, v)
         _store_map(
             grad_x + start,
-            real * u - imag * v,
-            real * v + imag * u,
+            p,
+            q,
             here,
             there,
             c,
@@ -238,7 +237,7 @@ def _backward_kernel(
             sin,
             precision,
         )
-        real, imag = p * u + q * v, q * u - p * v
+        real, imag = filter_gradient(u, v, p, q)
         if num_filters == 0:
             a_grad += real
             b_grad += imag

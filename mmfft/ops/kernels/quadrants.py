@@ -15,7 +15,11 @@ from .spectra import (
     SMALLEST_PRODUCT,
     Order,
     basis_gradients,
+    filter_gradient,
     filters_of,
+    load_table,
+    multiply,
+    multiply_adjoint,
     no_sums,
     padded,
     store_part,
@@ -26,13 +30,6 @@ from .spectra import (
 def fits(grid: Grid, operands: str) -> bool:
     """Whether a grid is small enough for one program to hold."""
     return max(grid) // 2 < SMALLEST_PRODUCT
-
-
-@triton.jit
-def _load_table(table, size: tl.constexpr):
-    k = tl.arange(0, size)
-    at = table + k[:, None] * size + k[None, :]
-    return tl.load(at), tl.load(at + size * size)
 
 
 @triton.jit
@@ -221,8 +218,8 @@ def _forward_kernel(
     at, right, below, opposite = _places(
         height, width, num_channels, outer, inner, block
     )
-    h_cos, h_sin = _load_table(table, outer)
-    w_cos, w_sin = _load_table(second_table, inner)
+    h_cos, h_sin = load_table(table, outer)
+    w_cos, w_sin = load_table(second_table, inner)
     p, q, p_minus, q_minus = _spectrum(
         x + start,
         at,
@@ -249,7 +246,7 @@ def _forward_kernel(
         inner,
         block,
     )
-    p, q = real * p + imag * q, real * q - imag * p
+    p, q = multiply(real, imag, p, q)
     real, imag = _filters(
         packed,
         routing,
@@ -261,10 +258,7 @@ def _forward_kernel(
         inner,
         block,
     )
-    p_minus, q_minus = (
-        real * p_minus + imag * q_minus,
-        real * q_minus - imag * p_minus,
-    )
+    p_minus, q_minus = multiply(real, imag, p_minus, q_minus)
     _store_map(
         y + start,
         p,
@@ -298,7 +292,8 @@ def _filter_gradients(
 ):
     """Gradients ``(entries, channels)`` of the filters of one sign."""
     shape: tl.constexpr = (outer * inner, block)
-    return tl.reshape(p * u + q * v, shape), tl.reshape(q * u - p * v, shape)
+    real, imag = filter_gradient(u, v, p, q)
+    return tl.reshape(real, shape), tl.reshape(imag, shape)
 
 
 @triton.jit
@@ -334,8 +329,8 @@ def _backward_kernel(
     at, right, below, opposite = _places(
         height, width, num_channels, outer, inner, block
     )
-    h_cos, h_sin = _load_table(table, outer)
-    w_cos, w_sin = _load_table(second_table, inner)
+    h_cos, h_sin = load_table(table, outer)
+    w_cos, w_sin = load_table(second_table, inner)
     a_grad = no_sums(outer * inner, block, num_filters, num_rows)
     b_grad = no_sums(outer * inner, block, num_filters, num_rows)
     a_minus = no_sums(outer * inner, block, num_filters, num_rows)
@@ -369,7 +364,7 @@ def _backward_kernel(
             inner,
             block,
         )
-        p, q = real * u - imag * v, real * v + imag * u
+        p, q = multiply_adjoint(real, imag, u, v)
         real, imag = _filters(
             packed,
             routing,
@@ -381,12 +376,13 @@ def _backward_kernel(
             inner,
             block,
         )
+        p_minus, q_minus = multiply_adjoint(real, imag, u_minus, v_minus)
         _store_map(
             grad_x + start,
             p,
             q,
-            real * u_minus - imag * v_minus,
-            real * v_minus + imag * u_minus,
+            p_minus,
+            q_minus,
             at,
             right,
             below,

@@ -26,7 +26,11 @@ from .spectra import (
     SMALLEST_PRODUCT,
     Order,
     basis_gradients,
+    filter_gradient,
     filters_of,
+    load_table,
+    multiply,
+    multiply_adjoint,
     no_sums,
     padded,
     prepare,
@@ -222,13 +226,6 @@ def _from_lines_kernel(
 
 
 @triton.jit
-def _load_table(table, inner: tl.constexpr):
-    k = tl.arange(0, inner)
-    at = table + k[:, None] * inner + k[None, :]
-    return tl.load(at), tl.load(at + inner * inner)
-
-
-@triton.jit
 def _places(length, num_channels, c, inside, inner: tl.constexpr):
     """Where the points h and -h of a line lie, -1 where there is none."""
     h = tl.arange(0, inner)[:, None]
@@ -304,7 +301,7 @@ def _filter_kernel(
     part = lines * length * num_channels
     start = image * 2 * part + line * length * num_channels
     at, mirror = _places(length, num_channels, c, inside, inner)
-    cos, sin = _load_table(table, inner)
+    cos, sin = load_table(table, inner)
     u, v, u_minus, v_minus = _line_spectrum(
         z + start, part, at, mirror, cos, sin, precision
     )
@@ -320,7 +317,7 @@ def _filter_kernel(
         num_filters,
         num_entries,
     )
-    u, v = real * u + imag * v, real * v - imag * u
+    u, v = multiply(real, imag, u, v)
     real, imag = filters_of(
         packed,
         routing,
@@ -332,13 +329,14 @@ def _filter_kernel(
         num_filters,
         num_entries,
     )
+    u_minus, v_minus = multiply(real, imag, u_minus, v_minus)
     _store_line(
         out + start,
         part,
         u,
         v,
-        real * u_minus + imag * v_minus,
-        real * v_minus - imag * u_minus,
+        u_minus,
+        v_minus,
         at,
         mirror,
         cos,
@@ -375,7 +373,7 @@ def _filter_backward_kernel(
     inside = c < num_channels
     part = lines * length * num_channels
     at, mirror = _places(length, num_channels, c, inside, inner)
-    cos, sin = _load_table(table, inner)
+    cos, sin = load_table(table, inner)
     e = line * 2 * inner + tl.arange(0, inner)
     a_grad = no_sums(inner, block, num_filters, num_rows)
     b_grad = no_sums(inner, block, num_filters, num_rows)
@@ -399,7 +397,7 @@ def _filter_backward_kernel(
             num_filters,
             num_entries,
         )
-        p, q = real * u - imag * v, real * v + imag * u
+        p, q = multiply_adjoint(real, imag, u, v)
         real, imag = filters_of(
             packed,
             routing,
@@ -411,13 +409,14 @@ def _filter_backward_kernel(
             num_filters,
             num_entries,
         )
+        p_minus, q_minus = multiply_adjoint(real, imag, u_minus, v_minus)
         _store_line(
             out + start,
             part,
             p,
             q,
-            real * u_minus - imag * v_minus,
-            real * v_minus + imag * u_minus,
+            p_minus,
+            q_minus,
             at,
             mirror,
             cos,
@@ -427,11 +426,8 @@ def _filter_backward_kernel(
         p, q, p_minus, q_minus = _line_spectrum(
             z + start, part, at, mirror, cos, sin, precision
         )
-        real, imag = p * u + q * v, q * u - p * v
-        p, q = (
-            p_minus * u_minus + q_minus * v_minus,
-            q_minus * u_minus - p_minus * v_minus,
-        )
+        real, imag = filter_gradient(u, v, p, q)
+        p, q = filter_gradient(u_minus, v_minus, p_minus, q_minus)
         if num_filters == 0:
             a_grad += real
             b_grad += imag

@@ -484,6 +484,32 @@ def unpack(
 
 
 @triton.jit
+def load_table(table, size: tl.constexpr):
+    """Cosines and sines ``(size, size)`` as :func:`prepare` makes them."""
+    k = tl.arange(0, size)
+    at = table + k[:, None] * size + k[None, :]
+    return tl.load(at), tl.load(at + size * size)
+
+
+@triton.jit
+def multiply(real, imag, u, v):
+    """Entries u - iv times filters."""
+    return real * u + imag * v, real * v - imag * u
+
+
+@triton.jit
+def multiply_adjoint(real, imag, u, v):
+    """Entries u - iv times the conjugates of filters."""
+    return real * u - imag * v, real * v + imag * u
+
+
+@triton.jit
+def filter_gradient(u, v, p, q):
+    """Gradient of filters, from entries u - iv of dy and p - iq of x."""
+    return p * u + q * v, q * u - p * v
+
+
+@triton.jit
 def filters_of(
     packed,
     routing,
