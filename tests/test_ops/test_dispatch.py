@@ -128,6 +128,21 @@ def test_a_path_for_the_whole_process(path):
     assert run.stdout == f'{path or None}\n'
 
 
+def test_kernels_without_triton_say_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'triton', None)
+    for module in [
+        m for m in sys.modules if m.startswith('mmfft.ops.kernels')
+    ]:
+        monkeypatch.delitem(sys.modules, module)
+    with (
+        use_path('triton'),
+        pytest.raises(
+            ImportError, match='install the package triton, or force'
+        ),
+    ):
+        chosen_path((14, 14), CUDA)
+
+
 def test_an_unknown_path_for_the_whole_process(monkeypatch):
     monkeypatch.setenv('MMFFT_PATH', 'fourier')
     with pytest.raises(ValueError, match="MMFFT_PATH must .* 'fourier'"):
