@@ -1,10 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Bicubic interpolation as matrix products.
 
-PyTorch's own operator takes longer, three to thirty times for the filters of
-a GFNet, and onnxruntime's cubic ``Resize`` takes longer than all the rest of
-one. On a GPU the operator's gradient is not deterministic, and an error where
-that is asked for.
+On a CPU PyTorch's own operator takes 2 to 10 times as long for hundreds of
+filters and 4 to 15 times backward, about as long for eight large ones, and 0.2
+ms less for eight small ones. onnxruntime's cubic ``Resize`` takes longer than
+all the rest of a GFNet. On a GPU the operator's gradient is not deterministic,
+and an error where that is asked for.
 """
 
 import torch
