@@ -193,6 +193,13 @@ def forget_managers(monkeypatch):
     return forget
 
 
+@pytest.fixture
+def quick_runs(monkeypatch):
+    """Without what takes longer than the runs of ``tiny_runs`` do."""
+    monkeypatch.setattr('os.fsync', lambda descriptor: None)
+    monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)
+
+
 @pytest.fixture(autouse=True)
 def no_test_inherits_managers(forget_managers):
     """The scope that a test sets must not affect what the next one builds."""

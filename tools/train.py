@@ -18,7 +18,8 @@ def parse_args():
         nargs='?',
         const='auto',
         help='resume from this checkpoint, or without a value from the '
-        'latest one in the work directory, if there is one',
+        'latest one in the work directory; if there is none, start, with '
+        "the config's load_from",
     )
     parser.add_argument(
         '--amp',

@@ -12,10 +12,10 @@ from .hooks import (
     CheckLossHook,
     ExactResumeHook,
     FilterVisHook,
-    find_newest,
 )
 from .models import build_model, load_weights
 from .optimizers import LayerDecayOptimWrapperConstructor
+from .resume import find_newest
 from .runner import build_runner, dump_metrics
 
 __all__ = [

@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 from ..openmmlab.config_names import config_file
 from .models import require_checkpoint
+from .resume import NEWEST, NEWEST_ELSE_FILE
 from .runner import has_gpu
 
 
@@ -97,7 +98,8 @@ def apply_train_options(
     Args:
         cfg (Config): Config that is changed in place.
         resume (str, optional): Checkpoint to resume from, or ``'auto'`` for
-            the latest one in the work directory. Defaults to none.
+            the latest one in the work directory; if there is none, the
+            config's own ``load_from`` and ``resume`` hold. Defaults to none.
         amp (bool): Whether to train with automatic mixed precision. Defaults
             to False.
         auto_scale_lr (bool): Whether to scale the learning rate to the batch
@@ -133,8 +135,13 @@ def apply_train_options(
     if resume is not None:
         if resume != 'auto' and not Path(resume).is_file():
             raise ConfigError(f'--resume: checkpoint {resume!r} not found')
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+        if resume != 'auto':
+            cfg.resume, cfg.load_from = True, resume
+        elif cfg.get('resume') is True and cfg.get('load_from'):
+            cfg.resume = NEWEST_ELSE_FILE
+        elif not cfg.get('resume'):
+            cfg.resume = NEWEST
+            cfg.setdefault('load_from', None)
 
 
 def apply_test_options(
@@ -169,6 +176,8 @@ def apply_test_options(
     """
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
+    # That of a config which train.py has dumped.
+    cfg.resume = False
     for path in out:
         if path.endswith(('.pkl', '.pickle')):
             _dump_predictions(cfg, path)

@@ -10,11 +10,13 @@ from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import FlexibleRunner, Runner
 from torch import backends, cuda, distributed
 
 from ..collect_env import mmfft_env
 from ..errors import ConfigError
+from .hooks import AtomicCheckpointHook, ExactResumeHook
+from .resume import NEWEST, NEWEST_ELSE_FILE
 
 # PyTorch's own limit, and the one that is put in its place.
 _DEFAULT_PLANS, _MAX_PLANS = 4096, 512
@@ -51,11 +53,29 @@ def build_runner(cfg: Config) -> Runner:
         _connect_without_gpus(cfg)
     _limit_fft_plans()
     if 'runner_type' in cfg:
-        runner = RUNNERS.build(cfg)
+        runner = _build_other(cfg)
     else:
         runner = Runner.from_cfg(cfg)
     report = ''.join(f'\n    {k}: {v}' for k, v in mmfft_env().items())
     runner.logger.info(f'mmfft environment:{report}\n')
+    return runner
+
+
+def _build_other(cfg: Config) -> Runner | FlexibleRunner:
+    own = (NEWEST, NEWEST_ELSE_FILE)
+    flexible = issubclass(RUNNERS.get(cfg.runner_type), FlexibleRunner)
+    if not flexible or cfg.get('resume') not in own:
+        return RUNNERS.build(cfg)
+    # It takes a text for a path, and loads before its hooks can decide.
+    chosen = dict(resume=cfg.resume, load_from=cfg.get('load_from'))
+    cfg.merge_from_dict(dict(resume=False, load_from=None))
+    runner = RUNNERS.build(cfg)
+    runner._resume, runner._load_from = chosen.values()
+    runner.cfg.merge_from_dict(chosen)
+    runner.dump_config()
+    for hook in runner.hooks:
+        if isinstance(hook, (AtomicCheckpointHook, ExactResumeHook)):
+            hook.before_run(runner)
     return runner
 
 

@@ -1,11 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Hooks that save safely, resume exactly, check runs and draw filters."""
 
-from .atomic_checkpoint_hook import (
-    AtomicCheckpointHook,
-    AtomicLocalBackend,
-    find_newest,
-)
+from .atomic_checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .bad_samples_hook import BadSamplesHook
 from .check_load_hook import CheckLoadHook
 from .check_loss_hook import CheckLossHook
@@ -20,5 +16,4 @@ __all__ = [
     'CheckLossHook',
     'ExactResumeHook',
     'FilterVisHook',
-    'find_newest',
 ]

@@ -2,22 +2,24 @@
 """Checkpoints that a kill or a full disk cannot spoil."""
 
 import os
-import re
 import shutil
-import zipfile
 from pathlib import Path
 
-from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 
-from ...checkpoints import read_file, register_allowed_globals
+from ...checkpoints import register_allowed_globals
 from ...checkpoints.writing import make_readable
 from ...errors import ConfigError
 from ...registry import HOOKS
+from ..resume import (
+    decide,
+    find_newest,
+    find_unfinished,
+    undecided,
+)
 
-# What a checkpoint must contain so that training can continue from it.
-_STATE = ('meta', 'state_dict', 'message_hub', 'optimizer')
 # Key in a checkpoint for the files that are to be removed once it is saved.
 _OUTDATED = 'outdated_checkpoints'
 
@@ -115,7 +117,8 @@ class AtomicCheckpointHook(CheckpointHook):
     - Resuming without a given file (``--resume``) takes the newest complete
       checkpoint, logs which files it passed over, and deletes what killed
       runs left behind. If there are checkpoints but none can be resumed from,
-      the run stops.
+      the run stops; if there are none, it starts from the beginning, with
+      the weights of ``load_from`` if the config has any.
     - What could not be read again without running code, such as an object of
       a class of your own in the message hub, is left out of the checkpoint,
       with a warning at the first save.
@@ -151,43 +154,27 @@ class AtomicCheckpointHook(CheckpointHook):
         """
         # mmengine's own loading needs these if the process is not hardened.
         register_allowed_globals()
-        # In a FlexibleRunner, _resume may also be a path.
-        automatic = runner._resume is True and runner._load_from is None
-        if not (automatic and self._local):
+        if not (self._local and undecided(runner)):
             return
-        found = [None, []]
+        folder = Path(runner.work_dir)
+        if self.out_dir is not None:
+            folder = Path(self.out_dir) / folder.name
+        pointer = Path(runner.work_dir, 'last_checkpoint')
+        decide(
+            runner,
+            lambda: find_newest(
+                folder, self.filename_tmpl, pointer, runner._load_from
+            ),
+        )
         if is_main_process():
-            folder = Path(runner.work_dir)
-            if self.out_dir is not None:
-                folder = Path(self.out_dir) / folder.name
-            pointer = Path(runner.work_dir, 'last_checkpoint')
-            found = list(find_newest(folder, self.filename_tmpl, pointer))
-            for reason in found[1]:
-                runner.logger.warning(f'--resume passed over {reason}')
-            for file in folder.glob('.*.pth.tmp'):
+            for file in find_unfinished(folder, self.filename_tmpl):
                 file.unlink()
                 runner.logger.info(f'Removed {file}, left by a killed run')
-        # One process decides for all.
-        broadcast_object_list(found)
-        newest, passed_over = found
-        if newest is None and passed_over:
-            raise ConfigError(
-                '--resume: none of the checkpoints can be resumed from:\n  '
-                + '\n  '.join(passed_over)
-                + '\nTo resume from another checkpoint, give its path; to '
-                'start over, omit --resume or move these files away'
-            )
-        if newest is None:
-            runner._resume = False
-            runner.logger.info(
-                'No checkpoint to resume from: starting from the beginning'
-            )
-        else:
-            runner._load_from = newest
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Note the files that the saving process was yet to remove."""
-        if runner._resume is True:
+        # A FlexibleRunner may have found the file by itself.
+        if runner._resume is True and runner._load_from is not None:
             folder = Path(runner._load_from).parent
             self._left_over = [
                 # Only the name: a checkpoint must not reach other folders.
@@ -236,78 +223,3 @@ class AtomicCheckpointHook(CheckpointHook):
             if path not in kept:
                 remove(path)
         self._waiting.clear()
-
-
-def find_newest(
-    folder: Path, template: str, pointer: Path
-) -> tuple[str | None, list[str]]:
-    """Find the newest checkpoint of a run from which training can continue.
-
-    It is the one that ``last_checkpoint`` names, or one that was finished
-    after it; if that file is torn, the one before it, and so on.
-
-    Args:
-        folder (Path): Folder of the checkpoints.
-        template (str): Name of a checkpoint, such as ``'epoch_{}.pth'``.
-        pointer (Path): Path of the run's ``last_checkpoint``; the file may be
-            missing.
-
-    Returns:
-        tuple[str | None, list[str]]: Path, or None if there is none; and the
-        files that were passed over, each with the reason. A best checkpoint
-        is not the newest, and is named only if there is no other.
-    """
-    before, after = map(re.escape, template.split('{}'))
-    name = re.compile(f'{before}(\\d+){after}')
-    files, passed_over, best = {}, [], []
-    for file in sorted(folder.glob('*.pth')):
-        if match := name.fullmatch(file.name):
-            files[int(match[1])] = file
-        elif file.name.startswith('best_'):
-            best.append(f'{file}: a best checkpoint, not the newest')
-        else:
-            passed_over.append(
-                f'{file}: not a checkpoint of this run, which has {template}'
-            )
-    last = name.fullmatch(Path(_text(pointer)).name)
-    for number in sorted(files, reverse=True):
-        file = files[number]
-        if (
-            last
-            and number > int(last[1])
-            and file.stat().st_mtime < pointer.stat().st_mtime
-        ):
-            passed_over.append(
-                f'{file}: of an earlier run, older than {pointer}'
-            )
-        elif reason := _not_whole(file):
-            passed_over.append(f'{file}: {reason}')
-        else:
-            return str(file), passed_over
-    return None, passed_over + best
-
-
-def _text(file: Path) -> str:
-    return file.read_text(errors='replace').strip() if file.exists() else ''
-
-
-def _not_whole(file: Path) -> str | None:
-    """Reason why a file cannot be resumed from, or None if it can."""
-    if file.is_dir():
-        # It is from DeepSpeed, and only DeepSpeed can read it.
-        return None
-    try:
-        # torch does not verify the checksums that it writes.
-        with zipfile.ZipFile(file) as archive:
-            broken = archive.testzip()
-        if broken:
-            return f'torn, {broken} in it does not match its checksum'
-        checkpoint = read_file(str(file), map_location='cpu')
-    except (OSError, zipfile.BadZipFile) as error:
-        return f'torn or not a checkpoint ({error})'
-    except ConfigError as error:
-        return str(error).removeprefix(f'checkpoint {str(file)!r} ')
-    missing = [key for key in _STATE if key not in checkpoint]
-    if missing:
-        return f'only weights, without {", ".join(missing)}'
-    return None

@@ -10,10 +10,15 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import (
+    EpochBasedTrainLoop,
+    IterBasedTrainLoop,
+    find_latest_checkpoint,
+)
 from torch.utils.data import DataLoader
 
 from ...registry import HOOKS
+from ..resume import decide, undecided
 
 _PLACE = 'place_in_the_data'
 # Must not begin with 'val': such names are logged as results.
@@ -163,8 +168,13 @@ class ExactResumeHook(Hook):
         self._began = None
 
     def before_run(self, runner) -> None:
-        """Remember the seed of the run."""
+        """Remember the seed of the run; choose the checkpoint if need be."""
         self._seed = runner.seed
+        if undecided(runner):
+            # The checkpoint hook is not ours.
+            decide(
+                runner, lambda: (find_latest_checkpoint(runner.work_dir), [])
+            )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Remember the checkpoint's position in the data."""
