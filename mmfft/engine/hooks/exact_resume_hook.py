@@ -18,7 +18,17 @@ from mmengine.runner import (
 from torch.utils.data import DataLoader
 
 from ...registry import HOOKS
-from ..resume import decide, undecided
+from ..resume import (
+    Settings,
+    check_fit,
+    comparable,
+    decide,
+    end_of_schedules,
+    frozen_names,
+    place_in_training,
+    saved_settings,
+    undecided,
+)
 
 _PLACE = 'place_in_the_data'
 # Must not begin with 'val': such names are logged as results.
@@ -157,6 +167,11 @@ class ExactResumeHook(Hook):
     to be stored. Not covered are data sets and transforms that remember
     earlier samples (mmdet's ``CachedMosaic``), gradients accumulated since
     the last step of the optimizer, and a different number of processes.
+
+    A checkpoint that is of another model, or whose optimizer is another, is
+    rejected with what differs. Schedules and settings of the optimizer that
+    changed in the config since the checkpoint was saved are followed from
+    there on, and the log says which: mmengine would keep the old ones.
     """
 
     # Last, so that CheckpointHook is ready when a validation finds a new best.
@@ -166,15 +181,49 @@ class ExactResumeHook(Hook):
         self._seed = None
         self._resumed = None
         self._began = None
+        self._recorded = {}
+        self._settings = self._before = None
 
     def before_run(self, runner) -> None:
-        """Remember the seed of the run; choose the checkpoint if need be."""
+        """Remember the seed and the settings of the run.
+
+        Args:
+            runner (Runner): Runner that is about to load or resume.
+        """
         self._seed = runner.seed
         if undecided(runner):
             # The checkpoint hook is not ours.
             decide(
                 runner, lambda: (find_latest_checkpoint(runner.work_dir), [])
             )
+        if comparable(runner):
+            self._settings = Settings(runner)
+            self._recorded = dict(
+                by_epoch=isinstance(runner.train_loop, EpochBasedTrainLoop),
+                frozen=frozen_names(runner),
+                settings=self._settings.plain,
+            )
+            # A new list, as the present one is being iterated over.
+            runner._hooks = [_BeforeOthers(self), *runner._hooks]
+
+    def check(self, runner, checkpoint: dict) -> None:
+        """Check that the run can continue from a checkpoint, before it does.
+
+        Args:
+            runner (Runner): Runner that is about to resume.
+            checkpoint (dict): Checkpoint as read from the file.
+
+        Raises:
+            ConfigError: If it cannot.
+        """
+        recorded = checkpoint.get('meta', {}).get(_PLACE, {})
+        check_fit(runner, checkpoint, recorded)
+        hub = checkpoint['message_hub'].get('runtime_info', {})
+        self._before = dict(
+            settings=saved_settings(checkpoint, recorded.get('settings')),
+            max_epochs=hub.get('max_epochs'),
+            max_iters=hub.get('max_iters'),
+        )
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Remember the checkpoint's position in the data."""
@@ -187,6 +236,39 @@ class ExactResumeHook(Hook):
         Args:
             runner (Runner): Runner that has loaded its checkpoint.
         """
+        resumed = self._resumed or {}
+        skip = self._batches_done(runner, resumed)
+        if self._before is not None:
+            self._continue(runner, skip)
+        self._advance(runner, resumed, skip)
+
+    def _continue(self, runner, skip: int) -> None:
+        """Follow the config; say if nothing is left to train."""
+        loop, before = runner.train_loop, self._before
+        done = place_in_training(loop, skip)
+        self._settings.apply(runner, before['settings'], done)
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        key = 'max_epochs' if by_epoch else 'max_iters'
+        reached, end = (
+            (loop.epoch, loop.max_epochs)
+            if by_epoch
+            else (loop.iter, loop.max_iters)
+        )
+        stays = end_of_schedules(runner, done)
+        if reached >= end:
+            runner.logger.warning(
+                f'Nothing is left to train: {reached} of '
+                f'train_cfg.{key}={end} are done. To train longer, increase '
+                'it, and the end of the schedules with it'
+            )
+        elif stays and before[key] not in (None, end):
+            runner.logger.warning(
+                f'train_cfg.{key} was {before[key]} and is {end}, but the '
+                f'schedules of the config have ended: {stays} to the end'
+            )
+        self._before = None
+
+    def _advance(self, runner, resumed: dict, skip: int) -> None:
         loop = runner.train_loop
         dataloader = loop.dataloader
         known = isinstance(loop, (EpochBasedTrainLoop, IterBasedTrainLoop))
@@ -196,7 +278,6 @@ class ExactResumeHook(Hook):
                 'without this hook, not exactly'
             )
             return
-        resumed = self._resumed or {}
         sampler = dataloader.batch_sampler.sampler
         if 'sampler_seed' in resumed:
             sampler.seed = resumed['sampler_seed']
@@ -205,7 +286,6 @@ class ExactResumeHook(Hook):
             sampler.indices = sampler._indices_of_rank()
         # The same in all processes, while the run's seed may differ.
         self._seed = getattr(sampler, 'seed', runner.seed)
-        skip = self._batches_done(runner, resumed)
         batches = PlacedBatches(
             dataloader.batch_sampler, loop, self._seed, skip
         )
@@ -257,10 +337,12 @@ class ExactResumeHook(Hook):
         runner.message_hub.update_info(_VALIDATED, runner.iter)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save the position in the data."""
+        """Save the position in the data, and the settings."""
         loop, meta = runner.train_loop, checkpoint['meta']
         batches = loop.dataloader.batch_sampler
-        place = dict(batches=len(loop.dataloader), batches_of_epoch=0)
+        place = dict(
+            self._recorded, batches=len(loop.dataloader), batches_of_epoch=0
+        )
         seed = getattr(getattr(batches, 'sampler', None), 'seed', None)
         if seed is not None:
             place['sampler_seed'] = seed
@@ -272,6 +354,24 @@ class ExactResumeHook(Hook):
     def after_train_epoch(self, runner) -> None:
         """Leave the epoch: what is saved from now on is not within it."""
         self._began = None
+
+
+class _BeforeOthers(Hook):
+    """Checks a checkpoint before other hooks and the model load it.
+
+    Args:
+        hook (ExactResumeHook): Hook that comes last itself.
+    """
+
+    priority = 'HIGHEST'
+
+    def __init__(self, hook: ExactResumeHook) -> None:
+        self.hook = hook
+
+    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Check it if the run resumes."""
+        if runner._resume:
+            self.hook.check(runner, checkpoint)
 
 
 def _count_from(loop: EpochBasedTrainLoop, skip: int) -> None:

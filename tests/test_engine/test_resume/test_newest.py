@@ -131,6 +131,18 @@ def test_it_never_starts_over_on_top(tmp_path):
         f'but this run has {tmp_path}-elsewhere',
         save=dict(out_dir=f'{tmp_path}-elsewhere'),
     )
+    # Both count with the same names.
+    for file in tmp_path.glob('*.pth'):
+        file.unlink()
+    run(
+        tmp_path,
+        train_cfg=ITERATIONS,
+        save=dict(by_epoch=False, interval=9, filename_tmpl='{}.pth'),
+    )
+    refused(
+        'counts iterations (16 are done), this run counts epochs',
+        save=dict(filename_tmpl='{}.pth'),
+    )
     for file in tmp_path.glob('*.pth'):
         file.unlink()
     run(tmp_path, save=dict(save_optimizer=False), ends=2)
@@ -207,6 +219,7 @@ def test_a_config_that_resumes_from_a_file(tmp_path):
     # Its own are newer.
     runner = run(tmp_path / 'new', resume='auto', cfg=cfg)
     assert 'resumed epoch: 3' in runner.said
+    assert 'Nothing is left to train' in runner.warned
 
 
 def test_a_runner_that_loads_before_its_hooks_run(weights, tmp_path):
