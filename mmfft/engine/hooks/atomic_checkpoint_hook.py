@@ -14,6 +14,7 @@ from ...checkpoints.writing import make_readable
 from ...errors import ConfigError
 from ...registry import HOOKS
 from ..resume import (
+    average_over_processes,
     decide,
     find_newest,
     find_unfinished,
@@ -209,6 +210,7 @@ class AtomicCheckpointHook(CheckpointHook):
         checkpoint[_OUTDATED] = [Path(path).name for path in self._waiting]
 
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
+        average_over_processes(runner)
         super()._save_checkpoint_with_step(runner, step, meta)
         self._remove_outdated()
 

@@ -20,12 +20,17 @@ from torch.utils.data import DataLoader
 from ...registry import HOOKS
 from ..resume import (
     Settings,
+    accumulates,
+    can_keep,
     check_fit,
     comparable,
     decide,
     end_of_schedules,
     frozen_names,
     place_in_training,
+    prepare_gradients,
+    restore_gradients,
+    save_gradients,
     saved_settings,
     undecided,
 )
@@ -164,9 +169,10 @@ class ExactResumeHook(Hook):
     With this hook all random numbers are functions of the seed, the process,
     the iteration and the position in the batch, whether or not workers load
     the data; only the seed of the sampler and the position in the epoch need
-    to be stored. Not covered are data sets and transforms that remember
-    earlier samples (mmdet's ``CachedMosaic``), gradients accumulated since
-    the last step of the optimizer, and a different number of processes.
+    to be stored, and the gradients if they are accumulated and the optimizer
+    has not yet taken its step. Not covered are data sets and transforms that
+    remember earlier samples (mmdet's ``CachedMosaic``), and a different number
+    of processes.
 
     A checkpoint that is of another model, or whose optimizer is another, is
     rejected with what differs. Schedules and settings of the optimizer that
@@ -221,6 +227,7 @@ class ExactResumeHook(Hook):
         hub = checkpoint['message_hub'].get('runtime_info', {})
         self._before = dict(
             settings=saved_settings(checkpoint, recorded.get('settings')),
+            gradients=prepare_gradients(runner, checkpoint),
             max_epochs=hub.get('max_epochs'),
             max_iters=hub.get('max_iters'),
         )
@@ -238,14 +245,22 @@ class ExactResumeHook(Hook):
         """
         resumed = self._resumed or {}
         skip = self._batches_done(runner, resumed)
+        if accumulates(runner) and not can_keep(runner):
+            runner.logger.warning(
+                'Gradients are accumulated, but not kept in the checkpoints '
+                'of this kind of runner, optimizer or model wrapper: make '
+                'their interval a multiple of '
+                'optim_wrapper.accumulative_counts'
+            )
         if self._before is not None:
             self._continue(runner, skip)
         self._advance(runner, resumed, skip)
 
     def _continue(self, runner, skip: int) -> None:
-        """Follow the config; say if nothing is left to train."""
+        """Restore gradients, follow the config, say if nothing is left."""
         loop, before = runner.train_loop, self._before
         done = place_in_training(loop, skip)
+        restore_gradients(runner, before['gradients'], done[0])
         self._settings.apply(runner, before['settings'], done)
         by_epoch = isinstance(loop, EpochBasedTrainLoop)
         key = 'max_epochs' if by_epoch else 'max_iters'
@@ -337,9 +352,10 @@ class ExactResumeHook(Hook):
         runner.message_hub.update_info(_VALIDATED, runner.iter)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Save the position in the data, and the settings."""
+        """Save the position in the data, settings and gradients."""
         loop, meta = runner.train_loop, checkpoint['meta']
         batches = loop.dataloader.batch_sampler
+        save_gradients(runner, checkpoint)
         place = dict(
             self._recorded, batches=len(loop.dataloader), batches_of_epoch=0
         )
@@ -369,8 +385,8 @@ class _BeforeOthers(Hook):
         self.hook = hook
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
-        """Check it if the run resumes."""
-        if runner._resume:
+        """Check it if the run resumes; later ones are loaded by others."""
+        if runner._resume and not runner._has_loaded:
             self.hook.check(runner, checkpoint)
 
 

@@ -1,7 +1,15 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What it takes to continue a run: the file, its fit, its settings."""
+"""What it takes to continue a run: the file, its fit, settings, gradients."""
 
 from .fit import check_fit, comparable, frozen_names
+from .gradients import (
+    accumulates,
+    average_over_processes,
+    can_keep,
+    prepare_gradients,
+    restore_gradients,
+    save_gradients,
+)
 from .newest import (
     NEWEST,
     NEWEST_ELSE_FILE,
@@ -21,6 +29,9 @@ __all__ = [
     'NEWEST',
     'NEWEST_ELSE_FILE',
     'Settings',
+    'accumulates',
+    'average_over_processes',
+    'can_keep',
     'check_fit',
     'comparable',
     'decide',
@@ -29,6 +40,9 @@ __all__ = [
     'find_unfinished',
     'frozen_names',
     'place_in_training',
+    'prepare_gradients',
+    'restore_gradients',
+    'save_gradients',
     'saved_settings',
     'undecided',
 ]

@@ -60,8 +60,12 @@ def check_fit(runner, checkpoint: dict, recorded: dict) -> None:
             the optimizer or the way of counting is another. It says what.
     """
     file = runner._load_from
+    way_out = (
+        '\nTo start a new training with its weights: without --resume, in '
+        f'another work directory, add --cfg-options load_from={file}'
+    )
     if reason := why_not_resumable(checkpoint):
-        raise ConfigError(f'--resume: {file!r} is {reason}{_WAY_OUT}')
+        raise ConfigError(f'--resume: {file!r} is {reason}{way_out}')
     wrong = [
         *_counting(runner, checkpoint, recorded),
         *_weights(runner, checkpoint),
@@ -72,14 +76,8 @@ def check_fit(runner, checkpoint: dict, recorded: dict) -> None:
         return
     raise ConfigError(
         f'--resume: {file!r} is of a run with other settings, so this one '
-        'cannot continue from it:\n  ' + '\n  '.join(wrong) + _WAY_OUT
+        'cannot continue from it:\n  ' + '\n  '.join(wrong) + way_out
     )
-
-
-_WAY_OUT = (
-    '\nTo start a new training with its weights: without --resume, in another '
-    'work directory, add --cfg-options load_from=FILE'
-)
 
 
 def _model(runner):
@@ -203,7 +201,8 @@ def _say_what_is_frozen(runner, recorded: dict) -> None:
     if before is not None:
         for text in _freezing(before, now):
             runner.logger.warning(
-                f'--resume: {text}. Their state of the optimizer starts anew'
+                f'--resume: {text}. The optimizer starts anew for those of '
+                'which it has no state'
             )
 
 

@@ -95,6 +95,7 @@ class Settings:
                 said = 'the schedule starts from these and is followed'
             else:
                 continue
+            scheduled |= _scheduled(wrapper.param_groups)
             last = _values(wrapper, scheduled)
             self._follow(name, wrapper, schedules, done)
             runner.logger.warning(

@@ -3,12 +3,15 @@
 
 import pytest
 import torch
+from mmengine.hooks import Hook
 from tiny_runs import EPOCHS, ITERATIONS, Model, loader, runner_of, warnings_of
 from torch import nn
 
 from mmfft.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures('quick_runs')
+
+HOOKS = [dict(type='mmfft.ExactResumeHook')]
 
 
 def run(folder, resume=None, train_cfg=EPOCHS, kind='AdamW', **more):
@@ -54,7 +57,7 @@ def refused(folder, file, *args, **more):
         run(folder, file, *args, **more)
     text = str(raised.value)
     assert str(file) in text and '--resume: ' in text
-    assert 'without --resume' in text and 'load_from=FILE' in text
+    assert 'without --resume' in text and f'load_from={file}' in text
     return text
 
 
@@ -121,11 +124,18 @@ def test_what_counts_otherwise(saved, tmp_path):
 
 def test_what_lacks_its_state(saved, tmp_path):
     (best,) = (tmp_path / 'old').glob('best_*')
+    best = best.rename(tmp_path / 'best.pth')
     text = refused(tmp_path / 'a', best)
     assert 'without optimizer, as best checkpoints are' in text
     assert 'save_optimizer=False' in text
     torch.save(dict(state_dict={}), weights := tmp_path / 'weights.pth')
     text = refused(tmp_path / 'b', weights)
     assert 'only weights, without meta' in text
-    # They start a training.
+    # They start a training, and hooks may load them while one goes on.
     run(tmp_path / 'c', load_from=str(best))
+
+    class LoadBest(Hook):
+        def after_train(self, runner):
+            runner.load_checkpoint(str(best))
+
+    run(tmp_path / 'd', saved, custom_hooks=[*HOOKS, LoadBest()])

@@ -103,11 +103,46 @@ def test_the_schedule_is_that_of_the_config(recorded, tmp_path):
             assert '(the checkpoint: lr 0.005)' in warned
         if name == 'none':
             assert 'the config is\n    none' in warned
+            assert ', at lr 0.01 (the checkpoint: lr 0.005)' in warned
+        if name != 'others':
+            continue
         # From now on, the new ones are those of the checkpoints.
         last = tmp_path / name / 'epoch_3.pth'
         _, warned, rates = run(tmp_path / f'{name} 2', 4, resume=last, **new)
-        assert rates == expected or rates[18:] == expected[18:]
+        assert rates[18:] == expected[18:]
         assert 'followed' not in warned, name
+
+
+def test_by_iterations(tmp_path):
+    def train(folder, iterations, **more):
+        runner = runner_of(
+            folder,
+            dict(by_epoch=False, max_iters=iterations, val_interval=100),
+            loader(),
+            str(folder),
+            param_scheduler=[
+                dict(type='LinearLR', by_epoch=False, end=3),
+                dict(type='PolyLR', by_epoch=False, begin=3, end=iterations),
+            ],
+            custom_hooks=[dict(type='mmfft.ExactResumeHook')],
+            default_hooks=dict(
+                checkpoint=dict(
+                    type='mmfft.AtomicCheckpointHook',
+                    by_epoch=False,
+                    interval=8,
+                )
+            ),
+            **more,
+        )
+        warned = warnings_of(runner)
+        return warned, runner.message_hub.get_scalar('train/lr').data[0]
+
+    train(tmp_path / 'old', 8)
+    _, expected = train(tmp_path / 'whole', 16)
+    file = str(tmp_path / 'old' / 'iter_8.pth')
+    warned, rates = train(tmp_path / 'new', 16, resume=True, load_from=file)
+    assert rates[8:].tolist() == expected[8:].tolist()
+    assert 'is followed from iteration 8 on' in warned
 
 
 def test_settings_of_the_optimizer(tmp_path):
