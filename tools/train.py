@@ -5,6 +5,7 @@ from mmfft.datasets.paths import check_data
 from mmfft.engine import (
     apply_train_options,
     build_runner,
+    check_agreement,
     command_line,
     load_config,
     run_parser,
@@ -49,6 +50,7 @@ def main():
             cfg, args.resume, args.amp, args.auto_scale_lr, args.no_validate
         )
         check_data(cfg, 'train', 'val')
+        check_agreement(cfg)
         build_runner(cfg).train()
 
 

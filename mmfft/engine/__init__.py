@@ -2,6 +2,7 @@
 """Runs from configs and command lines, with their hooks and optimizers."""
 
 from ..openmmlab import required
+from .agreement import check_agreement, find_disagreements
 from .cli import command_line, config_parser, run_parser
 from .config import apply_test_options, apply_train_options, load_config
 from .hooks import (
@@ -31,9 +32,11 @@ __all__ = [
     'apply_train_options',
     'build_model',
     'build_runner',
+    'check_agreement',
     'command_line',
     'config_parser',
     'dump_metrics',
+    'find_disagreements',
     'find_newest',
     'load_config',
     'load_weights',
