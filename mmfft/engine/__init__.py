@@ -18,6 +18,7 @@ from .models import build_model, load_weights
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .resume import find_newest
 from .runner import build_runner, dump_metrics
+from .trial import check_config, try_steps
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -33,6 +34,7 @@ __all__ = [
     'build_model',
     'build_runner',
     'check_agreement',
+    'check_config',
     'command_line',
     'config_parser',
     'dump_metrics',
@@ -41,4 +43,5 @@ __all__ = [
     'load_config',
     'load_weights',
     'run_parser',
+    'try_steps',
 ]

@@ -251,12 +251,13 @@ def test_the_list_is_cut(folder, capsys):
 
 def test_command_line(folder, call_tool):
     out = folder / 'problems.json'
+    options = ['--nproc', 2, '--out', out, '--no-trial']
     with pytest.raises(SystemExit) as end:
-        call_tool(CLI, COCO, '--nproc', 2, '--out', out, cwd=folder.parent)
+        call_tool(CLI, COCO, *options, cwd=folder.parent)
     assert end.value.code == 0 and json.loads(out.read_text()) == []
     cut_off(next((folder / 'coco' / 'val2017').iterdir()))
     with pytest.raises(SystemExit) as end:
-        call_tool(CLI, COCO, '--nproc', 2, '--out', out, cwd=folder.parent)
+        call_tool(CLI, COCO, *options, cwd=folder.parent)
     assert end.value.code == 1
     (problem,) = json.loads(out.read_text())
     assert problem['kind'] == 'unreadable image'

@@ -166,6 +166,28 @@ CASES = {
         {'model.decode_head.num_classes': 1},
         'model.decode_head.loss_decode.use_sigmoid: False, but the softmax',
     ),
+    'colours of classes': (
+        SEG,
+        {'train_dataloader.dataset.metainfo.palette': [[0, 0, 0]]},
+        'train_dataloader.dataset.metainfo.palette: has 1 colours for 11',
+    ),
+    'masks that nothing predicts': (
+        DET,
+        {'model.roi_head.mask_head': None},
+        "val_evaluator.metric: ['bbox', 'segm'], but the model has no "
+        "mask_head: set metric='bbox'",
+    ),
+    'masks that are not loaded': (
+        DET,
+        {'train_dataloader.dataset.pipeline.1.with_mask': False},
+        'train_dataloader.dataset.pipeline: LoadAnnotations loads no masks',
+    ),
+    'channels of the image': (
+        SEG,
+        {'model.backbone.in_channels': 4},
+        'data_preprocessor.mean: has 3 values, but '
+        'model.backbone.in_channels is 4',
+    ),
     'channels of the neck': (
         DET,
         {'model.neck.in_channels': [64, 128, 320, 512]},
@@ -289,6 +311,7 @@ SIGMOID = dict(type='CrossEntropyLoss', use_sigmoid=True)
                 'val_evaluator.topk': None,
             },
         ),
+        (CLS, {'val_evaluator.num_classes': 4}),
         # Without batch augments nothing reads it.
         (CLS, {'data_preprocessor.num_classes': 1000}),
         (DET, {'default_scope': None}),

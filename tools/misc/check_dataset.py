@@ -3,7 +3,9 @@
 
 Lists missing files, unreadable images, labels that are empty or out of range,
 boxes without area or outside of their image, and broken annotations of all
-splits. The exit status is 1 if there are any.
+splits. Then checks that the config agrees with itself, and tries one training
+step and one validation step on a few samples. The exit status is 1 if anything
+was found.
 """
 
 import os
@@ -11,8 +13,13 @@ import sys
 
 from mmengine.fileio import dump
 
-from mmfft.datasets.check import check_dataset, show_problems
-from mmfft.engine import command_line, config_parser, load_config
+from mmfft.datasets.check import Problem, check_dataset, show_problems
+from mmfft.engine import (
+    check_config,
+    command_line,
+    config_parser,
+    load_config,
+)
 
 
 def parse_args():
@@ -26,6 +33,11 @@ def parse_args():
     parser.add_argument(
         '--out', help='the .json file to write all problems to'
     )
+    parser.add_argument(
+        '--no-trial',
+        action='store_true',
+        help='do not try a training step and a validation step',
+    )
     return parser.parse_args()
 
 
@@ -34,6 +46,8 @@ def main():
     with command_line('check_dataset.py'):
         cfg = load_config(args.config, cfg_options=args.cfg_options)
         images, problems = check_dataset(cfg, args.nproc)
+        for where, what in check_config(cfg, not args.no_trial):
+            problems.append(Problem('config', where, what, 'config'))
     show_problems(images, problems)
     if args.out:
         dump([problem._asdict() for problem in problems], args.out, indent=2)
