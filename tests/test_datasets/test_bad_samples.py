@@ -2,10 +2,12 @@
 """Each kind of bad file, through the training pipelines of the recipes."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from mmengine.dataset import Compose
 from mmengine.fileio import dump, load
 from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 from PIL import Image
@@ -42,11 +44,12 @@ def data(data_layouts, tmp_path, monkeypatch):
     return tmp_path / 'data'
 
 
-def training_set(task):
+def training_set(task, change=lambda dataset: None):
     """Of a recipe, watched; and the list of its bad samples."""
     cfg = load_config(str(ROOT / 'configs' / RECIPES[task]))
     DefaultScope._instance_dict.clear()
     init_default_scope(cfg.default_scope)
+    change(cfg.train_dataloader.dataset)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     found = BadSampleList('found/bad_samples.jsonl')
     watch(dataset, found, 100)
@@ -189,6 +192,154 @@ def test_the_limit_stops_with_the_list(data):
     said = str(error.value)
     assert said.startswith('more than max_bad=2 samples cannot be used:')
     assert all(said.count(image.name) == 1 for image in images[:3])
+
+
+def without(name):
+    def change(dataset):
+        steps = [step for step in dataset.pipeline if step.type != name]
+        dataset.pipeline = steps
+
+    return change
+
+
+def with_step(step):
+    return lambda dataset: dataset.pipeline.insert(1, step)
+
+
+def with_loader(**options):
+    return lambda dataset: dataset.pipeline[0].update(options)
+
+
+def with_images_in(folder):
+    return lambda dataset: dataset.update(data_prefix=dict(img=folder))
+
+
+def fail_by_name(data):
+    # Another kind of error for each.
+    kinds = [ValueError, KeyError, TypeError, IndexError, OSError]
+    raise kinds[data['sample_idx'] % 5](data['img_path'])
+
+
+# Mistakes of a config, and what is said about them.
+MISTAKES = dict(
+    no_annotations=(
+        'seg',
+        without('LoadAnnotations'),
+        ["KeyError: 'gt_seg_map' (in RandomCrop)", ': LoadImageFromFile, Ra'],
+    ),
+    no_image=(
+        'cls',
+        without('LoadImageFromFile'),
+        ["KeyError: 'img' (in RandomResizedCrop)", 'Its pipeline: Random'],
+    ),
+    within_another=(
+        'cls',
+        with_step(
+            dict(
+                type='RandomApply',
+                transforms=[dict(type='Lighting', eigval=[1], eigvec=[[1]])],
+                prob=1.0,
+            )
+        ),
+        ['(in Lighting)', 'Its pipeline: LoadImageFromFile, RandomApply, '],
+    ),
+    decoder=(
+        'det',
+        with_loader(imdecode_backend='unknown'),
+        ['ValueError: backend: unknown', '(in LoadImageFromFile)'],
+    ),
+    wrong_prefix=(
+        'det',
+        with_images_in('train2018/'),
+        ['FileNotFoundError', 'train2018', 'Do data_root and data_prefix'],
+    ),
+)
+
+
+@pytest.mark.parametrize('mistake', MISTAKES)
+def test_a_mistake_of_the_config_stops_at_once(mistake, data):
+    task, change, expected = MISTAKES[mistake]
+    dataset, found = training_set(task, change)
+    with pytest.raises(BadSampleError) as error:
+        dataset[0]
+    said = str(error.value)
+    failed = min(10, len(dataset))
+    assert said.startswith(
+        f'no sample could be used, and {failed} failed in the same way, so '
+        'the config is wrong and not the samples:\n'
+    )
+    assert all(words in said for words in expected), said
+    # With their names.
+    assert sum(name in said for name in found.read()) == 3
+
+
+def test_colours_for_labels_stop_at_once(data):
+    for path in (data / IMAGES['seg']).iterdir():
+        Image.open(path).save(labels_of(path))
+    dataset, _ = training_set('seg')
+    with pytest.raises(BadSampleError) as error:
+        dataset[0]
+    said = str(error.value)
+    assert 'so the config is wrong' in said and '(in LoadAnnotations)' in said
+    assert 'has the shape (192, 256, 3); it must have one channel' in said
+
+
+def test_all_are_bad_for_different_reasons(data):
+    dataset, found = training_set('seg')
+    dataset.pipeline.transforms.insert(1, fail_by_name)
+    with pytest.raises(BadSampleError) as error:
+        dataset[0]
+    what, *lines = str(error.value).splitlines()
+    assert what == f'none of the {len(dataset)} samples can be used:'
+    assert len(lines) == len(dataset) == len(found.read())
+
+
+def test_all_are_left_out_by_a_transform(data):
+    def change(dataset):
+        dataset.pipeline.insert(
+            2, dict(type='FilterAnnotations', min_gt_bbox_wh=(9999, 9999))
+        )
+        dataset.max_refetch = 20
+
+    dataset, found = training_set('det', change)
+    with pytest.raises(BadSampleError) as error:
+        dataset[0]
+    said = str(error.value)
+    assert said.startswith('no sample to be used after 21 draws')
+    assert said.endswith('FilterAnnotations returned None (21 times)')
+    assert found.read() == {}
+
+
+def test_a_few_bad_ones_at_the_start_are_no_mistake(data):
+    dataset, found = training_set('cls')
+    bad = [dataset.get_data_info(i)['img_path'] for i in range(9)]
+    for path in bad:
+        Path(path).unlink()
+    for i in range(9):
+        assert dataset.prepare_data(i) is None
+    assert dataset.prepare_data(9) is not None
+    # Once a sample was used, ten more are a matter of the samples.
+    more = [dataset.get_data_info(i)['img_path'] for i in range(10, 20)]
+    for i, path in enumerate(more, 10):
+        Path(path).unlink()
+        assert dataset.prepare_data(i) is None
+    assert list(found.read()) == [*bad, *more]
+
+
+def test_a_later_pipeline_is_watched_too(data):
+    dataset, found = training_set('seg')
+    dataset[0]
+    old = dataset.pipeline
+    broken = Compose([without_labels for _ in range(2)])
+    dataset.pipeline = broken
+    with pytest.raises(BadSampleError, match='in the same way') as error:
+        dataset[0]
+    assert 'Its pipeline: function, function' in str(error.value)
+    assert dataset.pipeline is not old
+
+
+def without_labels(data):
+    return dict(data, gt_seg_map=np.zeros((1, 1)), ori_shape=(2, 2))
 
 
 def test_test_mode_gives_the_error_with_the_path(data):

@@ -15,8 +15,9 @@ class BadSamplesHook(Hook):
     A training sample whose pipeline raises an error is named once in the log
     and in ``bad_samples.jsonl`` beside it; its data set draws another sample
     instead. After more than ``max_bad`` of them, training stops and lists
-    them. Validation and test stop at the first, since a metric over a part of
-    the data would be meaningless.
+    them. It stops at once if the first samples all fail in the same way: the
+    config is wrong then. Validation and test stop at the first bad sample,
+    since a metric over a part of the data would be meaningless.
 
     Args:
         max_bad (int): Number of bad training samples that are tolerated.

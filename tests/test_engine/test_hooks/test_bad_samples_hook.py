@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import ROOT
+from mmdet.engine.hooks import PipelineSwitchHook
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from spoilt_images import write
 
-from mmfft.datasets.bad_samples import BadSampleError
+from mmfft.datasets.bad_samples import BadSampleError, WatchedPipeline
 from mmfft.engine import (
     BadSamplesHook,
     apply_train_options,
@@ -162,6 +164,46 @@ def test_validation_does_not_leave_samples_out(task, workers, data):
         run.val()
     assert str(error.value).startswith('a sample cannot be used:\n')
     assert image.name in str(error.value)
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_mistake_of_the_config_stops_at_once(workers, data):
+    """In whichever worker, and not as one bad sample after the other."""
+    steps = 'train_dataloader.dataset.pipeline'
+    options = {f'{steps}.0.imdecode_backend': 'unknown'}
+    run = runner('cls', workers, **options)
+    with pytest.raises(BadSampleError) as error:
+        run.train()
+    said = str(error.value)
+    assert said.startswith('no sample could be used, and 10 failed in the ')
+    assert 'ValueError: backend: unknown is not supported' in said
+    assert run.iter == 0 and 'left out' not in log_of(run)
+
+
+class Switch(Hook):
+    """Sets a pipeline as mmdet's PipelineSwitchHook does, but after ours."""
+
+    priority = 'LOWEST'
+
+    def __init__(self, switch):
+        self.switch = switch
+
+    def before_train_epoch(self, runner):
+        self.switch.before_train_epoch(runner)
+
+
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_pipeline_that_a_hook_sets_is_watched(workers, data):
+    bad = images('cls', data)[0]
+    bad.write_bytes(b'')
+    run = runner('cls', workers, epochs=4)
+    steps = run.cfg.train_dataloader.dataset.pipeline
+    run.register_hook(Switch(PipelineSwitchHook(1, steps)))
+    run.train()
+    lines = [i for i in log_of(run).splitlines() if 'left out' in i]
+    assert len(lines) == 1 and bad.name in lines[0]
+    dataset = run.train_dataloader.dataset
+    assert (workers > 0) or isinstance(dataset.pipeline, WatchedPipeline)
 
 
 @pytest.mark.parametrize('max_bad', [-1, 0.5, None])
