@@ -34,5 +34,6 @@ else
     --rdzv-conf "is_host=$host,join_timeout=900,read_timeout=900"
   )
 fi
-exec "${PYTHON:-python}" -m torch.distributed.run "${meeting[@]}" \
+tools=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+exec "${PYTHON:-python}" "$tools/torchrun.py" "${meeting[@]}" \
   --nnodes "$machines" --nproc-per-node "$1" --max-restarts "$restarts" "${@:2}"

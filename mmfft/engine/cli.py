@@ -11,6 +11,7 @@ from torch import distributed
 
 from ..checkpoints import harden
 from ..errors import ConfigError
+from .console import end_interrupted, interrupt_behind
 
 
 def config_parser(description: str) -> argparse.ArgumentParser:
@@ -59,9 +60,10 @@ def command_line(program: str) -> Iterator[None]:
     """Context in which every command line does its work.
 
     No code in a loaded file is executed, see :func:`harden`. A
-    :class:`ConfigError` is printed as one line, and the exit status is 2. At
-    the end the group of processes is closed: one that still exists when
-    Python exits may abort the process after all its work.
+    :class:`ConfigError` is printed as one line, and the exit status is 2.
+    After Ctrl-C it is 130, after a line that says how to continue. At the end
+    the group of processes is closed: one that still exists when Python exits
+    may abort the process after all its work.
 
     Args:
         program (str): Name of the command line, used in error messages.
@@ -72,5 +74,9 @@ def command_line(program: str) -> Iterator[None]:
     except ConfigError as error:
         print(f'{program}: error: {error}', file=sys.stderr)
         sys.exit(2)
+    except BaseException as error:
+        if stop := interrupt_behind(error):
+            end_interrupted(program, stop)
+        raise
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()

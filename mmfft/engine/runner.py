@@ -15,6 +15,7 @@ from torch import backends, cuda, distributed
 
 from ..collect_env import mmfft_env
 from ..errors import ConfigError
+from .console import BriefRun
 from .hooks import AtomicCheckpointHook, ExactResumeHook
 from .resume import NEWEST, NEWEST_ELSE_FILE
 
@@ -38,11 +39,11 @@ def build_runner(cfg: Config) -> Runner:
 
     Returns:
         Runner: Runner of the config's ``runner_type``, by default mmengine's
-        own.
+        own, with what :class:`BriefRun` adds to it.
 
     Raises:
         ConfigError: If a launcher other than ``'pytorch'`` is asked for
-            without a GPU.
+            without a GPU, or ``runner_type`` is unknown.
     """
     if cfg.launcher != 'none' and not has_gpu():
         if cfg.launcher != 'pytorch':
@@ -52,24 +53,22 @@ def build_runner(cfg: Config) -> Runner:
             )
         _connect_without_gpus(cfg)
     _limit_fft_plans()
-    if 'runner_type' in cfg:
-        runner = _build_other(cfg)
-    else:
-        runner = Runner.from_cfg(cfg)
+    runner = _build(_runner_class(cfg.get('runner_type', Runner)), cfg)
     report = ''.join(f'\n    {k}: {v}' for k, v in mmfft_env().items())
-    runner.logger.info(f'mmfft environment:{report}\n')
+    runner.logger.info(
+        f'mmfft environment:{report}\n', extra=dict(only_in_file=True)
+    )
     return runner
 
 
-def _build_other(cfg: Config) -> Runner | FlexibleRunner:
+def _build(cls: type, cfg: Config) -> Runner | FlexibleRunner:
     own = (NEWEST, NEWEST_ELSE_FILE)
-    flexible = issubclass(RUNNERS.get(cfg.runner_type), FlexibleRunner)
-    if not flexible or cfg.get('resume') not in own:
-        return RUNNERS.build(cfg)
+    if not issubclass(cls, FlexibleRunner) or cfg.get('resume') not in own:
+        return cls.from_cfg(cfg)
     # It takes a text for a path, and loads before its hooks can decide.
     chosen = dict(resume=cfg.resume, load_from=cfg.get('load_from'))
     cfg.merge_from_dict(dict(resume=False, load_from=None))
-    runner = RUNNERS.build(cfg)
+    runner = cls.from_cfg(cfg)
     runner._resume, runner._load_from = chosen.values()
     runner.cfg.merge_from_dict(chosen)
     runner.dump_config()
@@ -77,6 +76,15 @@ def _build_other(cfg: Config) -> Runner | FlexibleRunner:
         if isinstance(hook, (AtomicCheckpointHook, ExactResumeHook)):
             hook.before_run(runner)
     return runner
+
+
+def _runner_class(runner_type: str | type) -> type:
+    base = runner_type
+    if isinstance(base, str):
+        base = RUNNERS.get(base)
+    if base is None:
+        raise ConfigError(f'runner_type={runner_type!r} is not registered')
+    return type(base.__name__, (BriefRun, base), {})
 
 
 def has_gpu() -> bool:

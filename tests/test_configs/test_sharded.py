@@ -71,8 +71,11 @@ def test_two_processes_train(digit_scenes, tmp_path):
 
     # 32 crops, 4 for each of 2 processes.
     assert re.search(r'\[1\]\[4/4\].* loss: \d', said)
+    (log,) = (tmp_path / 'out').glob('*/*.log')
     decays = dict(
-        re.findall(r'paramwise_options -- (\S+):weight_decay=(\S+)', said)
+        re.findall(
+            r'paramwise_options -- (\S+):weight_decay=(\S+)', log.read_text()
+        )
     )
     free = {
         name.replace('_fsdp_wrapped_module.', '')

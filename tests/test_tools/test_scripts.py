@@ -83,7 +83,7 @@ def test_too_few_arguments(script, least):
 def test_one_machine(start):
     called = start('dist_train.sh', 'c.py', 2, '--resume', ODD)
     assert called == [
-        *('-m', 'torch.distributed.run'),
+        f'{TOOLS}/torchrun.py',
         *('--standalone', '--local-addr', 'localhost'),
         *('--nnodes', '1', '--nproc-per-node', '2', '--max-restarts', '0'),
         *(f'{TOOLS}/train.py', 'c.py', '--launcher', 'pytorch'),
