@@ -45,13 +45,13 @@ COMMON = """
 _base_ = '{base}'
 train_dataloader = dict(
     batch_size=2,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers={workers},
+    persistent_workers={workers} > 0,
     dataset=dict(data_root='{data}'))
 val_dataloader = dict(
     batch_size=2,
-    num_workers=0,
-    persistent_workers=False,
+    num_workers={workers},
+    persistent_workers={workers} > 0,
     dataset=dict(data_root='{data}'))
 test_dataloader = val_dataloader
 default_hooks = dict(
@@ -109,8 +109,9 @@ class Record:
     lost_runs: list[str] = field(default_factory=list)
 
 
-def train(log: Path, arguments: list[str]) -> None:
+def train(log: Path, arguments: list[str], threads: int) -> None:
     """Run tools/train.py in this process, which was started for it."""
+    torch.set_num_threads(threads)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -119,12 +120,19 @@ def train(log: Path, arguments: list[str]) -> None:
     runpy.run_path(path, run_name='__main__')
 
 
-def train_on_two(log: Path, arguments: list[str]) -> subprocess.Popen:
+def train_on_two(
+    log: Path, arguments: list[str], threads: int
+) -> subprocess.Popen:
     """Start tools/dist_train.sh with two processes."""
     config, *more = arguments
+    environment = dict(
+        PYTHON=sys.executable,
+        PYTHONPATH=str(ROOT),
+        OMP_NUM_THREADS=str(threads),
+    )
     return subprocess.Popen(
         ['bash', ROOT / 'tools' / 'dist_train.sh', config, '2', *more],
-        env={**os.environ, 'PYTHON': sys.executable, 'PYTHONPATH': str(ROOT)},
+        env={**os.environ, **environment},
         stdout=log.open('w'),
         stderr=subprocess.STDOUT,
         start_new_session=True,
@@ -134,7 +142,9 @@ def train_on_two(log: Path, arguments: list[str]) -> subprocess.Popen:
 class Life:
     """One process of a training, from its start until it ends or is killed."""
 
-    def __init__(self, config: Path, work_dir: Path, processes: int) -> None:
+    def __init__(
+        self, config: Path, work_dir: Path, processes: int, threads: int
+    ) -> None:
         work_dir.mkdir(parents=True, exist_ok=True)
         self.work_dir = work_dir
         self.killed = False
@@ -142,12 +152,12 @@ class Life:
         self.log.touch()
         arguments = [str(config), '--work-dir', str(work_dir), '--resume']
         if processes > 1:
-            launcher = train_on_two(self.log, arguments)
+            launcher = train_on_two(self.log, arguments, threads)
             self.pid = launcher.pid
             self.status, self.wait = launcher.poll, launcher.wait
         else:
             process = multiprocessing.Process(
-                target=train, args=(self.log, arguments)
+                target=train, args=(self.log, arguments, threads)
             )
             process.start()
             self.pid = process.pid
@@ -260,14 +270,20 @@ def differences(ours, expected, path: str = '') -> list[str]:
     return [] if ours == expected else [path]
 
 
-def campaign(record, config, folder, kills, minutes, chance, progress):
-    """Train a reference run, then runs that are killed."""
+def campaign(
+    record, config, folder, kills, minutes, threads, chance, progress
+):
+    """Train a reference run, then runs that are killed.
+
+    The reference run has the first of the numbers of threads, the others have
+    any of them, another one each time that they continue.
+    """
     task = progress.add_task(
         f'{record.toolbox}, {record.processes} process(es): reference run',
         total=kills,
     )
     start = time.monotonic()
-    life = Life(config, folder / 'reference', record.processes)
+    life = Life(config, folder / 'reference', record.processes, threads[0])
     life.wait_for(life.trains, 600)
     starting = time.monotonic() - start
     life.wait()
@@ -288,7 +304,9 @@ def campaign(record, config, folder, kills, minutes, chance, progress):
                 description=f'{record.toolbox}, {record.processes} '
                 f'process(es), run {run}, {record.resumes} resumes',
             )
-            life = Life(config, work_dir, record.processes)
+            life = Life(
+                config, work_dir, record.processes, chance.choice(threads)
+            )
             if record.kills < kills and time.monotonic() < end:
                 wait_and_kill(life, record, starting, chance)
             life.wait()
@@ -420,10 +438,20 @@ def main():
         default=20,
         help='time after which a campaign kills no more',
     )
+    parser.add_argument(
+        '--workers', type=int, default=0, help='workers of each data loader'
+    )
+    parser.add_argument(
+        '--threads',
+        type=int,
+        nargs='+',
+        default=[1],
+        help='numbers of threads; each start of a run draws one of them',
+    )
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--out', type=Path, default=Path('work_dirs/kills'))
     args = parser.parse_args()
-    os.environ['OMP_NUM_THREADS'] = '1'
+    os.environ['OMP_NUM_THREADS'] = str(max(args.threads))
     multiprocessing.set_start_method('forkserver')
     multiprocessing.set_forkserver_preload(
         ['mmfft.engine', *(PRELOAD[toolbox] for toolbox in args.toolbox)]
@@ -453,6 +481,7 @@ def main():
                     data=data / below,
                     interval=INTERVAL,
                     epochs=args.epochs,
+                    workers=args.workers,
                 )
             )
             for processes, kills in ((1, args.kills), (2, args.rank_kills)):
@@ -466,6 +495,7 @@ def main():
                     out / f'{toolbox}_{processes}',
                     kills,
                     args.minutes,
+                    args.threads,
                     random.Random(args.seed),
                     progress,
                 )

@@ -21,7 +21,9 @@ from ...registry import HOOKS
 from ..resume import (
     Settings,
     accumulates,
+    arithmetic,
     can_keep,
+    changed_arithmetic,
     check_fit,
     comparable,
     decide,
@@ -172,7 +174,7 @@ class ExactResumeHook(Hook):
     to be stored, and the gradients if they are accumulated and the optimizer
     has not yet taken its step. Not covered are data sets and transforms that
     remember earlier samples (mmdet's ``CachedMosaic``), and a different number
-    of processes.
+    of processes or of threads, of which the log warns.
 
     A checkpoint that is of another model, or whose optimizer is another, is
     rejected with what differs. Schedules and settings of the optimizer that
@@ -244,6 +246,8 @@ class ExactResumeHook(Hook):
             runner (Runner): Runner that has loaded its checkpoint.
         """
         resumed = self._resumed or {}
+        for warning in changed_arithmetic(resumed.get('arithmetic', {})):
+            runner.logger.warning(warning)
         skip = self._batches_done(runner, resumed)
         if accumulates(runner) and not can_keep(runner):
             runner.logger.warning(
@@ -357,7 +361,10 @@ class ExactResumeHook(Hook):
         batches = loop.dataloader.batch_sampler
         save_gradients(runner, checkpoint)
         place = dict(
-            self._recorded, batches=len(loop.dataloader), batches_of_epoch=0
+            self._recorded,
+            arithmetic=arithmetic(),
+            batches=len(loop.dataloader),
+            batches_of_epoch=0,
         )
         seed = getattr(getattr(batches, 'sampler', None), 'seed', None)
         if seed is not None:

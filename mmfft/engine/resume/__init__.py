@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """What it takes to continue a run: the file, its fit, settings, gradients."""
 
+from .arithmetic import arithmetic, changed_arithmetic
 from .fit import check_fit, comparable, frozen_names
 from .gradients import (
     accumulates,
@@ -30,8 +31,10 @@ __all__ = [
     'NEWEST_ELSE_FILE',
     'Settings',
     'accumulates',
+    'arithmetic',
     'average_over_processes',
     'can_keep',
+    'changed_arithmetic',
     'check_fit',
     'comparable',
     'decide',
