@@ -2,10 +2,11 @@
 """Check all images and labels of a config before a long run.
 
 Lists missing files, unreadable images, labels that are empty or out of range,
-boxes without area or outside of their image, and broken annotations of all
-splits. Then checks that the config agrees with itself, and tries one training
-step and one validation step on a few samples. The exit status is 1 if anything
-was found.
+boxes that are wrong or will be dropped, broken annotations, metrics that
+cannot be computed, and splits with other classes, and says what to change.
+Then checks that the config agrees with itself, and tries one training step and
+one validation step on a few samples. The exit status is 1 if anything was
+found.
 """
 
 import os

@@ -1,0 +1,12 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Check all data of a config before a long run."""
+
+from .problems import Overview, Problem, show_problems
+from .whole import check_dataset
+
+__all__ = [
+    'Overview',
+    'Problem',
+    'check_dataset',
+    'show_problems',
+]
