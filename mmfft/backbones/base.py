@@ -67,6 +67,11 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
     def _init_parameters(self) -> None:
         """Nothing: ``init_weights`` does it, by ``init_cfg``."""
 
+    def _adapts_stem(self) -> bool:
+        # The second while init_weights() of this or of a whole model runs:
+        # what is loaded then is a start for training.
+        return self.adapt_stem or hasattr(self, '_params_init_info')
+
     def _log(self, message: str, level: int) -> None:
         print_log(message, logger='current', level=level)
 

@@ -6,6 +6,7 @@ from itertools import takewhile
 
 import torch
 import torch.utils.checkpoint as checkpoint
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from ..errors import ConfigError, require_size, require_whole_number
@@ -57,6 +58,9 @@ class FourierBackbone(nn.Module):
     # Names of the layers that lead into each level, and of the levels.
     entry_layers = 'patch_embed'
     level_layers = 'blocks'
+    # Whether a stem of other channels takes weights for RGB; a plain
+    # load_state_dict() refuses them, as PyTorch does.
+    adapt_stem = False
 
     def __init__(
         self,
@@ -274,6 +278,7 @@ class FourierBackbone(nn.Module):
         own = _without_grids(self.state_dict())
         if not prefix and not any(name in state_dict for name in own):
             _take_backbone_of_classifier(state_dict)
+        adapted = self._adapt_stem(state_dict, prefix)
         under_prefix = {
             name.removeprefix(prefix): value
             for name, value in state_dict.items()
@@ -296,13 +301,95 @@ class FourierBackbone(nn.Module):
                 logging.WARNING,
             )
             return
+        if all(incoming[name].is_set_to(own[name]) for name in loaded):
+            return  # its own weights, which have been reported before
         self._log(
             f'{type(self).__name__}: loaded {len(loaded)} of {len(own)} '
-            f'tensors; resized: {resized or "none"}; missing: '
-            f'{_some(n for n in own if n not in incoming)}; left over: '
-            f'{_some(n for n in incoming if n not in own)}',
+            f'tensors{adapted}; resized: {resized or "none"}; missing: '
+            f'{first_few(n for n in own if n not in incoming)}; left over: '
+            f'{first_few(n for n in incoming if n not in own)}',
             logging.INFO,
         )
+
+    def _stem_weight(self) -> str:
+        convs = (
+            name
+            for name, module in self.named_modules()
+            if isinstance(module, nn.Conv2d)
+        )
+        return f'{next(convs)}.weight'
+
+    def _adapts_stem(self) -> bool:
+        return self.adapt_stem
+
+    def _adapt_stem(self, state_dict: dict, prefix: str) -> str:
+        """Bring a stem for RGB to other channels, in place; say how."""
+        name = prefix + self._stem_weight()
+        weight = state_dict.get(name)
+        if (
+            not self._adapts_stem()
+            or weight is None
+            or weight.dim() != 4
+            or weight.shape[1] != 3
+            or self.in_channels == 3
+        ):
+            return ''
+        state_dict[name] = adapt_input_conv(self.in_channels, weight)
+        how = (
+            'summed for in_channels=1'
+            if self.in_channels == 1
+            else f'repeated for in_channels={self.in_channels} and scaled'
+        )
+        return f'; the 3 channels of the stem {how}'
+
+    def arguments_of(self, weights: dict[str, Tensor]) -> dict[str, object]:
+        """Arguments of this class that a state dict was made with.
+
+        Args:
+            weights (dict[str, Tensor]): State dict of a backbone of this
+                class, or a part of it.
+
+        Returns:
+            dict[str, object]: Values by argument, those that the names and
+            shapes tell; a dict by level where each level has a value.
+        """
+        found: dict[str, object] = {}
+        stem = weights.get(self._stem_weight())
+        if stem is not None and stem.dim() == 4:
+            found['in_channels'] = stem.shape[1]
+        dims: dict[int, int] = {}
+        blocks: dict[int, set[int]] = {}
+        for name, value in weights.items():
+            kind, *rest = name.split('.')
+            numbers = [*map(int, takewhile(str.isdecimal, rest)), 0, 0]
+            if kind == self.entry_layers and value.dim() == 4:
+                dims[numbers[0]] = value.shape[0]
+            elif kind == self.level_layers:
+                blocks.setdefault(numbers[0], set()).add(numbers[1])
+        if dims:
+            found['arch.embed_dims'] = dims
+        if blocks:
+            found['arch.depths'] = {i: len(blocks[i]) for i in blocks}
+        return found
+
+    def differing_arguments(self, weights: dict[str, Tensor]) -> list[str]:
+        """Say which arguments are not those of a state dict.
+
+        Args:
+            weights (dict[str, Tensor]): As for :meth:`arguments_of`.
+
+        Returns:
+            list[str]: One phrase for each, such as ``'in_channels is 4, 3 in
+            the file'``.
+        """
+        own = self.arguments_of(self.state_dict())
+        theirs = self.arguments_of(weights)
+        return [
+            f'{name} is {_shown(own[name])}, '
+            f'{_shown(theirs[name])} in the file'
+            for name in own
+            if name in theirs and not _agree(own[name], theirs[name])
+        ]
 
     def _log(self, message: str, level: int) -> None:
         _LOGGER.log(level, message)
@@ -325,9 +412,15 @@ class FourierBackbone(nn.Module):
                 else module.same_channels(incoming[name])
             )
             if not fits:
+                kind = type(self).__name__
+                differing = ' and '.join(self.differing_arguments(incoming))
+                what = (
+                    f'{kind}: {differing}'
+                    if differing
+                    else f'arch={self.arch} of {kind}'
+                )
                 raise ConfigError(
-                    f'the checkpoint does not fit arch={self.arch} of '
-                    f'{type(self).__name__}: {name} has shape '
+                    f'the checkpoint does not fit {what}: {name} has shape '
                     f'{tuple(incoming[name].shape)}, the model '
                     f'{tuple(own[name].shape)}'
                 )
@@ -389,7 +482,21 @@ def _take_backbone_of_classifier(state_dict: dict) -> None:
             state_dict[name.removeprefix('backbone.')] = state_dict.pop(name)
 
 
-def _some(names: Iterable[str]) -> str:
+def _agree(own: object, theirs: object) -> bool:
+    """Whether arguments are equal, on the levels that both have."""
+    if isinstance(own, dict) and isinstance(theirs, dict):
+        return all(own[i] == theirs[i] for i in own if i in theirs)
+    return own == theirs
+
+
+def _shown(argument: object) -> object:
+    if not isinstance(argument, dict):
+        return argument
+    return [argument[level] for level in sorted(argument)]
+
+
+def first_few(names: Iterable[str]) -> str:
+    """The first three, and how many there are; ``'none'`` for none."""
     names = list(names)
     more = f', ... ({len(names)} in all)' if len(names) > 3 else ''
     return ', '.join(names[:3]) + more or 'none'

@@ -1,13 +1,21 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import re
 from collections.abc import Callable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..layers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
 from ..ops.spectrum import Grid
 from .metaformer import MetaFormer
 
+# Parameters that only one of the token mixers has.
+_MARKS = {
+    'basis': 'DynamicFilter',
+    'filter': 'ExpandedGlobalFilter',
+    'w1': 'AFNO2D',
+    'dwconv': 'SepConv',
+}
 TOKEN_MIXERS = ('DynamicFilter', 'ExpandedGlobalFilter', 'AFNO2D', 'SepConv')
 # Of earlier configs, where it did not mean `mmfft.layers.GlobalFilter`.
 _RENAMED = {'GlobalFilter': 'ExpandedGlobalFilter'}
@@ -68,6 +76,30 @@ class DFFormer(MetaFormer):
         self.reweight_ratio = reweight_ratio
         self.filter_resize = filter_resize
         super().__init__(arch, **kwargs)
+
+    def arguments_of(self, weights: dict[str, Tensor]) -> dict[str, object]:
+        found = super().arguments_of(weights)
+        mixers: dict[int, str] = {}
+        for name in weights:
+            mark = re.match(r'stages\.(\d+)\.\d+\.token_mixer\.(\w+)', name)
+            if mark and mark[2] in _MARKS:
+                mixers[int(mark[1])] = _MARKS[mark[2]]
+            elif (
+                mark and mark[2] == 'reweight' and name.endswith('fc1.weight')
+            ):
+                mixer = name.removesuffix('reweight.fc1.weight')
+                routing = [
+                    weights.get(f'{mixer}{layer}.weight')
+                    for layer in ('reweight.fc1', 'reweight.fc2', 'pwconv1')
+                ]
+                shapes = [w.shape for w in routing if w is not None]
+                if [len(shape) for shape in shapes] == [2, 2, 2]:
+                    first, last, expansion = shapes
+                    found['reweight_ratio'] = first[0] / first[1]
+                    found['num_filters'] = last[0] // expansion[0]
+        if mixers:
+            found['token_mixers'] = mixers
+        return found
 
     def build_token_mixer(
         self,

@@ -181,6 +181,28 @@ class GFNet(FourierBackbone):
     def depths(self) -> Sequence[int]:
         return [1] * self.arch['depth']
 
+    def arguments_of(self, weights: dict[str, Tensor]) -> dict[str, object]:
+        found = super().arguments_of(weights)
+        for key in ('arch.embed_dims', 'arch.depths'):
+            found.pop(key, None)
+        stem = weights.get('patch_embed.proj.weight')
+        if stem is not None and stem.dim() == 4:
+            found['arch.embed_dim'] = stem.shape[0]
+            found['patch_size'] = stem.shape[2]
+        return found
+
+    def differing_arguments(self, weights: dict[str, Tensor]) -> list[str]:
+        differing = super().differing_arguments(weights)
+        blocks = {
+            name.split('.')[1] for name in weights if name.startswith('blocks')
+        }
+        # Those after the last of out_indices are not built.
+        if blocks and not len(self.blocks) <= len(blocks) <= self.num_levels:
+            differing.append(
+                f'arch.depth is {self.num_levels}, {len(blocks)} in the file'
+            )
+        return differing
+
     def _enter(self, level: int, x: Tensor) -> Tensor:
         if level > 0:
             return x

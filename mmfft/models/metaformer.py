@@ -1,4 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import re
 from collections.abc import Callable
 
 from timm.layers import DropPath
@@ -120,6 +121,21 @@ class MetaFormer(FourierBackbone):
             )
 
         self._build_stages(build_block)
+
+    def arguments_of(self, weights: dict[str, Tensor]) -> dict[str, object]:
+        found = super().arguments_of(weights)
+        act = {
+            name.rpartition('.')[2]
+            for name in weights
+            if re.match(r'stages\.\d+\.\d+\.mlp\.act\.', name)
+        }
+        if 'arch.depths' in found:
+            found['act_layer (act_cfg)'] = (
+                f'one with {" and ".join(sorted(act))}'
+                if act
+                else 'one without parameters'
+            )
+        return found
 
     def build_token_mixer(
         self,
