@@ -17,8 +17,10 @@ def register_with_openmmlab() -> None:
     from . import registry  # noqa: F401  the scope mmfft
     from .openmmlab.checkpoint_schemes import register_checkpoint_schemes
     from .openmmlab.config_names import register_config_names
+    from .openmmlab.inference import register_strict_inference
     from .openmmlab.model_hub import register_models_with_mmpretrain
 
     register_checkpoint_schemes()
     register_config_names()
+    register_strict_inference()
     register_models_with_mmpretrain()

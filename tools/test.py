@@ -16,6 +16,12 @@ def parse_args():
     parser = run_parser(__doc__)
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument(
+        '--allow-missing',
+        action='store_true',
+        help='test although the checkpoint lacks tensors of the model, which '
+        'keep random numbers',
+    )
+    parser.add_argument(
         '--out',
         nargs='+',
         default=[],
@@ -51,6 +57,7 @@ def main():
             args.show_dir,
             args.wait_time,
             args.tta,
+            args.allow_missing,
         )
         check_data(cfg, 'test')
         dump_metrics(build_runner(cfg).test(), args.out)

@@ -14,7 +14,7 @@ from .hooks import (
     ExactResumeHook,
     FilterVisHook,
 )
-from .models import build_model, load_weights
+from .models import build_model, image_channels, load_weights
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .resume import find_newest
 from .runner import build_runner, dump_metrics
@@ -40,6 +40,7 @@ __all__ = [
     'dump_metrics',
     'find_disagreements',
     'find_newest',
+    'image_channels',
     'load_config',
     'load_weights',
     'run_parser',

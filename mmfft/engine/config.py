@@ -14,6 +14,7 @@ from ..datasets.paths import leaf_datasets
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 from ..openmmlab.config_names import config_file
+from .hooks import CheckLoadHook
 from .models import require_checkpoint
 from .resume import NEWEST, NEWEST_ELSE_FILE
 from .runner import has_gpu
@@ -152,6 +153,7 @@ def apply_test_options(
     show_dir: str | None = None,
     wait_time: float = 2,
     tta: bool = False,
+    allow_missing: bool = False,
 ) -> None:
     """Set the options of ``tools/test.py`` in a config.
 
@@ -169,6 +171,9 @@ def apply_test_options(
         tta (bool): Whether to use test-time augmentation, by the config's
             ``tta_model`` and ``tta_pipeline``, or with mirrored images if it
             has no ``tta_pipeline``. Defaults to False.
+        allow_missing (bool): Whether to test with a warning although the
+            checkpoint lacks tensors of the model, which keep random numbers.
+            Defaults to False.
 
     Raises:
         ConfigError: If the checkpoint is missing, a file of ``out`` has
@@ -190,6 +195,10 @@ def apply_test_options(
         _draw_predictions(cfg, show, show_dir, wait_time)
     if tta:
         _augment_tests(cfg)
+    if allow_missing:
+        for hook in cfg.get('custom_hooks') or []:
+            if hook.type in ('mmfft.CheckLoadHook', CheckLoadHook):
+                hook.allow_missing = True
 
 
 def _augment_tests(cfg: Config) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from ..checkpoints import unwrap
 from ..errors import ConfigError
+from ..openmmlab.weights import load_into
 
 
 def build_model(
@@ -52,7 +53,9 @@ def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> None:
     """Load all weights of a model from a checkpoint.
 
     The file may contain more tensors than the model. A tensor that only the
-    model has would keep random numbers, and the results would be meaningless.
+    model has would keep random numbers, and the results would be meaningless:
+    they would be as well if a backbone of ours had fewer blocks than the
+    file, or another activation.
 
     Args:
         model (nn.Module): Model that is changed in place.
@@ -62,31 +65,21 @@ def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> None:
 
     Raises:
         ConfigError: If the checkpoint does not exist or cannot be read, lacks
-            a tensor of the model or has one of another shape.
+            a tensor of the model, has one of another shape, or is of another
+            architecture.
     """
     require_checkpoint(checkpoint)
     loaded = unwrap(CheckpointLoader.load_checkpoint(checkpoint, 'cpu'))
-    names = {name.removeprefix('module.'): name for name in loaded}
-    state_dict = {
-        name.removeprefix(prefix): loaded[in_file]
-        for name, in_file in names.items()
-        if name.startswith(prefix)
-    }
-    try:
-        missing = model.load_state_dict(state_dict, strict=False).missing_keys
-    except RuntimeError as error:
-        # PyTorch's first line names the class, the second one tensor.
-        reason = str(error).splitlines()[-1].strip()
-        raise ConfigError(
-            f'checkpoint {checkpoint!r} does not fit the config: {reason}'
-        ) from error
-    if missing:
-        raise ConfigError(
-            f'checkpoint {checkpoint!r} lacks {len(missing)} tensors of the '
-            "config's model, such as "
-            f'{[prefix + name for name in missing[:3]]}; it has '
-            f'{list(names)[:3]}'
-        )
+    source = f'checkpoint {checkpoint!r}'
+    fit = load_into(model, loaded, source, prefix)
+    if not fit.complete:
+        raise ConfigError(fit.problem(source))
+
+
+def image_channels(model: nn.Module) -> int:
+    """Channels of the images that a model takes, those of its stem."""
+    convs = (m for m in model.modules() if isinstance(m, nn.Conv2d))
+    return next(convs).in_channels
 
 
 def require_checkpoint(checkpoint: str) -> None:

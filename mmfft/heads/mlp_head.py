@@ -49,6 +49,7 @@ class MlpHead(MlpClassifier, ClsHead):
             init_cfg=init_cfg,
             **kwargs,
         )
+        self.num_classes = num_classes
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
         """Compute the features before the last layer.

@@ -10,6 +10,7 @@ import mmpretrain
 from torch import Tensor
 
 from ..models import FourierBackbone
+from ..openmmlab.inference import require_loaded
 
 SCRIPT = Path('.mim', 'tools', 'visualization', 'vis_cam.py')
 
@@ -18,7 +19,9 @@ def load_vis_cam() -> SimpleNamespace:
     """Load mmpretrain's ``vis_cam.py``, adapted to our layout of features.
 
     The script takes features of four dimensions for ``(B, C, H, W)``; layers
-    inside a backbone of mmfft return ``(B, H, W, C)``.
+    inside a backbone of mmfft return ``(B, H, W, C)``. It draws maps of a
+    model although weights are missing in its checkpoint; here that is a
+    :class:`ConfigError` for models with a backbone of mmfft.
 
     Returns:
         SimpleNamespace: The functions of the script, above all ``main()``,
@@ -44,7 +47,17 @@ def load_vis_cam() -> SimpleNamespace:
     # main() looks up its functions in the globals of the script.
     own = names['main'].__globals__
     own['reshape_transform'] = _channels_first(own['reshape_transform'])
+    own['get_model'] = _loaded(own['get_model'])
     return SimpleNamespace(**own)
+
+
+def _loaded(get_model: Callable) -> Callable:
+    def get_loaded_model(*args, **kwargs):
+        model = get_model(*args, **kwargs)
+        require_loaded(model)
+        return model
+
+    return get_loaded_model
 
 
 def _channels_first(otherwise: Callable) -> Callable:

@@ -86,7 +86,8 @@ def test_a_config_of_no_toolbox_is_refused():
         (lambda weights: weights.pop('head.fc2.bias'), 'lacks 1 tensors'),
         (
             lambda weights: weights.update({'head.fc2.bias': torch.ones(3)}),
-            'does not fit the config: size mismatch for head.fc2.bias',
+            r'does not fit the config: model.head.num_classes is 10, 3 in the '
+            r'file; head.fc2.bias has shape \(3,\), the model \(10,\)',
         ),
     ],
 )

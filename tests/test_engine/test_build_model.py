@@ -95,5 +95,9 @@ def test_what_does_not_fit_is_refused(part, tmp_path):
 def test_weights_of_another_model_are_refused(tmp_path):
     torch.save(dict(conv=torch.ones(1)), tmp_path / 'a.pth')
     model = nn.Linear(1, 1)
-    with pytest.raises(ConfigError, match=r"lacks 2 .*; it has \['conv'\]"):
+    with pytest.raises(
+        ConfigError,
+        match=r"nothing in .*a.pth' fits the model: it has \['conv'\], the "
+        r"model has \['weight', 'bias'\]",
+    ):
         load_weights(model, str(tmp_path / 'a.pth'))

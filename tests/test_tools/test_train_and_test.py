@@ -136,6 +136,87 @@ def test_mmseg(pretrained, tmp_path, digit_scenes, in_a_work_dir):
     assert len(list((tmp_path / 'shown').rglob('*.png'))) == 4
 
 
+def test_a_test_needs_weights_for_the_whole_model(
+    pretrained, tmp_path, digit_scenes, call_tool, capsys
+):
+    def test(config, toolbox, *options, more=()):
+        call_tool(
+            'test.py', config, pretrained, '--work-dir', tmp_path, *more,
+            '--cfg-options', *small_data(toolbox, digit_scenes), *options,
+            cwd=tmp_path,
+        )  # fmt: skip
+
+    def refused(*args):
+        with pytest.raises(SystemExit) as end:
+            test(*args)
+        assert end.value.code == 2
+        return capsys.readouterr().err
+
+    four = 'model.head.num_classes=4'
+    why = (
+        'does not fit the config: model.head.num_classes is 4, 10 in the '
+        'file; head.fc2.weight has shape (10, 512), the model (4, 512), '
+        'head.fc2.bias has shape (10,), the model (4,)'
+    )
+    assert why in refused(CLS, 'mmpretrain', four)
+    # What no shape shows, and what would change every result.
+    fewer = 'model.backbone.arch.depths=[1,1,2,1]'
+    assert 'arch.depths is [1, 1, 2, 1], [1, 1, 3, 1] in the file' in (
+        refused(CLS, 'mmpretrain', fewer)
+    )
+    assert 'in_channels is 1, 3 in the file' in refused(
+        CLS, 'mmpretrain', 'model.backbone.in_channels=1'
+    )
+    said = refused(DET, 'mmdet')
+    assert f'checkpoint {str(pretrained)!r} lacks 42 tensors' in said
+    assert 'and all of neck, rpn_head, roi_head; it has' in said
+    test(CLS, 'mmpretrain', four, more=['--allow-missing'])
+    said = capsys.readouterr().out
+    assert why in said and 'accuracy/top1' in said
+
+
+def test_training_takes_what_fits_and_says_what_does_not(
+    pretrained, tmp_path, digit_scenes, call_tool, capsys
+):
+    """Also an averaged model starts from the stem that was adapted."""
+    config = tmp_path / 'fine.py'
+    config.write_text(
+        f'_base_ = {str(CLS)!r}\n'
+        f'load_from = {str(pretrained)!r}\n'
+        'grey = dict(pipeline=[\n'
+        "    dict(type='LoadImageFromFile', color_type='grayscale'),\n"
+        "    dict(type='PackInputs')])\n"
+        'model = dict(backbone=dict(in_channels=1), head=dict(mlp_ratio=2))\n'
+        'data_preprocessor = dict(\n'
+        '    _delete_=True, mean=[127.0], std=[50.0], num_classes=10)\n'
+        'train_dataloader = dict(dataset=grey)\n'
+        "custom_hooks = [dict(type='EMAHook')]\n"
+    )
+    call_tool(
+        'train.py', config, '--work-dir', tmp_path, '--no-validate',
+        '--cfg-options', *small_data('mmpretrain', digit_scenes),
+        'train_cfg.max_epochs=2', 'optim_wrapper.optimizer.lr=0',
+        'optim_wrapper.optimizer.weight_decay=0', cwd=tmp_path,
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert 'do not match exactly' not in said
+    report = said[said.index('load_from ') :].splitlines()
+    assert report[0].endswith(': 105 of 110 tensors of the model loaded')
+    assert [line.strip() for line in report[1:3]] == [
+        'model.backbone.in_channels is 1, 3 in the file',
+        'of another shape, and not loaded: head.fc1.weight, head.fc1.bias, '
+        'head.norm.weight, ... (5 in all)',
+    ]
+    before = torch.load(pretrained, weights_only=False)['state_dict']
+    after = torch.load(tmp_path / 'epoch_2.pth', weights_only=False)
+    name = 'backbone.downsample_layers.0.conv.weight'
+    for weight in (
+        after['state_dict'][name],
+        after['ema_state_dict'][f'module.{name}'],
+    ):
+        torch.testing.assert_close(weight, before[name].sum(1, True))
+
+
 @pytest.mark.parametrize(
     'wrong, message',
     [
