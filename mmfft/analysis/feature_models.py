@@ -96,7 +96,7 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
 
     Args:
         model (nn.Module): Model from :func:`load_feature_model`.
-        x (Tensor): Images ``(B, 3, H, W)``.
+        x (Tensor): Images ``(B, C, H, W)``.
         stride (int): Pixels of the image per position of the features.
 
     Returns:
@@ -130,7 +130,7 @@ def last_features(model: nn.Module, x: Tensor) -> Tensor:
 
     Args:
         model (nn.Module): Model from :func:`load_feature_model`.
-        x (Tensor): Images ``(B, 3, H, W)``.
+        x (Tensor): Images ``(B, C, H, W)``.
 
     Returns:
         Tensor: The features, in the model's own layout.
@@ -140,20 +140,30 @@ def last_features(model: nn.Module, x: Tensor) -> Tensor:
     return getattr(model, 'forward_features', model)(x)
 
 
-def read_images(folder: str, size: int, count: int) -> Tensor:
+def read_images(
+    folder: str, size: int, count: int, channels: int = 3
+) -> Tensor:
     """Read images for any of the models, normalized as for ImageNet.
 
     Args:
         folder (str): Folder of PNG or JPEG images, also in its subfolders.
         size (int): Side to which they are resized, in pixels.
         count (int): Largest number of images, evenly spaced in the folder.
+        channels (int): Channels of the models' images: 3 for RGB, 1 for grey.
+            Defaults to 3.
 
     Returns:
-        Tensor: Images of shape ``(N, 3, size, size)``, RGB.
+        Tensor: Images of shape ``(N, channels, size, size)``.
 
     Raises:
-        ConfigError: If the folder contains no image.
+        ConfigError: If the folder contains no image, or the models take
+            other channels.
     """
+    if channels not in (1, 3):
+        raise ConfigError(
+            f'--images gives RGB or grey, and the model takes {channels} '
+            'channels'
+        )
     files = sorted(
         path
         for path in Path(folder).rglob('*')
@@ -164,10 +174,14 @@ def read_images(folder: str, size: int, count: int) -> Tensor:
     step = max(1, len(files) // count)
     mean = np.array(timm.data.IMAGENET_DEFAULT_MEAN, dtype=np.float32)
     std = np.array(timm.data.IMAGENET_DEFAULT_STD, dtype=np.float32)
+    if channels == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
     images = []
     for path in files[::step][:count]:
         with Image.open(path) as image:
-            image = image.convert('RGB').resize((size, size), Image.BICUBIC)
+            image = image.convert('RGB' if channels == 3 else 'L')
+            image = image.resize((size, size), Image.BICUBIC)
         pixels = np.asarray(image, dtype=np.float32) / 255
+        pixels = pixels.reshape(size, size, channels)
         images.append(torch.from_numpy((pixels - mean) / std))
     return torch.stack(images).permute(0, 3, 1, 2).contiguous()

@@ -11,7 +11,7 @@ from mmengine.analysis.print_helper import complexity_stats_table
 from mmengine.config import Config
 from torch import nn
 
-from ..engine import build_model
+from ..engine import build_model, image_channels
 from ..errors import ConfigError
 from ..ops.flops import COSTS, Cost
 
@@ -109,8 +109,7 @@ def config_flops(
         model.forward = partial(model.forward, data_samples=[_sample(size)])
     elif scope == 'mmseg':
         model.auxiliary_head = None  # only for training
-    channels = cfg.model.backbone.get('in_channels', 3)
-    image = torch.zeros(1, channels, *size)
+    image = torch.zeros(1, image_channels(model.backbone), *size)
     return size, count_flops(model, image, depth=depth)
 
 

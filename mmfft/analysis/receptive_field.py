@@ -32,7 +32,7 @@ def contributions(
 
     Args:
         model (nn.Module): Model from :func:`load_feature_model`.
-        images (Tensor): Images of shape ``(N, 3, H, W)``.
+        images (Tensor): Images of shape ``(N, C, H, W)``.
         stride (int): Stride of the features, see :func:`features_at`.
         batch (int): Number of images at a time. Defaults to 4.
 

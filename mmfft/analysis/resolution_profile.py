@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from ..engine import image_channels
 from ..measure import OUT_OF_MEMORY, compare, device_name
 from .feature_models import last_features, load_feature_model
 from .records import Records
@@ -76,13 +77,15 @@ def run_profile(
         if not missing:
             continue
         print(f'{size}: {", ".join(missing)}', flush=True)
-        images = torch.randn(batch, 3, size, size, device=device)
-        calls = {
-            model: _call(
-                load_feature_model(model, size).to(device), images, train
-            )
-            for model in missing
-        }
+        calls, images = {}, {}
+        for name in missing:
+            model = load_feature_model(name, size).to(device)
+            channels = image_channels(model)
+            if channels not in images:
+                images[channels] = torch.randn(
+                    batch, channels, size, size, device=device
+                )
+            calls[name] = _call(model, images[channels], train)
         contenders = {
             model: partial(list, [call]) for model, call in calls.items()
         }

@@ -149,7 +149,7 @@ def layer_similarity(
     Args:
         first (nn.Module): Model from :func:`load_feature_model`.
         second (nn.Module): The other model, or the same one.
-        batches (Iterable[Tensor]): Images ``(N, 3, H, W)``, at least four per
+        batches (Iterable[Tensor]): Images ``(N, C, H, W)``, at least four per
             batch.
         first_layers (Sequence[str]): Names from :func:`layer_names`.
         second_layers (Sequence[str]): Names from the other model.

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 
-from ..engine import load_weights
+from ..engine import image_channels, load_weights
 from ..engine.models import require_checkpoint
 from ..errors import ConfigError
 from ..measure import time_in_turns
@@ -100,7 +100,8 @@ class Predictor:
         """
         if min(height, width) < 1:
             raise ConfigError(f'size {height}x{width} must be positive')
-        image = torch.randn(1, 3, height, width, device=self.device)
+        channels = image_channels(self.model.backbone)
+        image = torch.randn(1, channels, height, width, device=self.device)
         run = dict(backbone=lambda: self.model.backbone(image))
         seconds = time_in_turns(run, self.device, rounds)
         return statistics.median(seconds['backbone'])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
+from ..engine import image_channels
 from ..errors import ConfigError
 from ..measure import time_in_turns
 from .networks import Network
@@ -245,6 +245,7 @@ def benchmark(
 def _images(network: Network, shape: Shape) -> torch.Tensor:
     """Noise in the place of normalized images, the same in every call."""
     batch, *size = shape
-    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d))
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(batch, first.in_channels, *size, generator=generator)
+    return torch.randn(
+        batch, image_channels(network), *size, generator=generator
+    )

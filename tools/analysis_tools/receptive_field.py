@@ -21,7 +21,7 @@ from mmfft.analysis.receptive_field import (
     contributions,
     plot_fields,
 )
-from mmfft.engine import command_line
+from mmfft.engine import command_line, image_channels
 
 
 def parse_args():
@@ -50,14 +50,19 @@ def main():
     args = parse_args()
     fields = {}
     with command_line('receptive_field.py'):
-        if args.images:
-            images = read_images(args.images, args.size, args.count)
-        else:
-            torch.manual_seed(args.seed)
-            images = torch.randn(args.count, 3, args.size, args.size)
         for spec in args.models:
             torch.manual_seed(args.seed)
             model = load_feature_model(spec, args.size)
+            channels = image_channels(model)
+            if args.images:
+                images = read_images(
+                    args.images, args.size, args.count, channels
+                )
+            else:
+                torch.manual_seed(args.seed)
+                images = torch.randn(
+                    args.count, channels, args.size, args.size
+                )
             fields[spec] = {
                 stride: contributions(model, images, stride)
                 for stride in args.strides

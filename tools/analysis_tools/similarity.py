@@ -18,7 +18,8 @@ from mmfft.analysis.similarity import (
     layer_similarity,
     plot_similarity,
 )
-from mmfft.engine import command_line
+from mmfft.engine import command_line, image_channels
+from mmfft.errors import ConfigError
 
 
 def parse_args():
@@ -53,12 +54,18 @@ def parse_args():
 def main():
     args = parse_args()
     with command_line('similarity.py'):
-        images = read_images(args.images, args.size, args.count)
         models, layers = [], []
         for spec, pattern in zip((args.first, args.second), args.layers):
             torch.manual_seed(args.seed)
             models.append(load_feature_model(spec, args.size))
             layers.append(layer_names(models[-1], pattern))
+        channels, others = map(image_channels, models)
+        if channels != others:
+            raise ConfigError(
+                f'{args.first!r} takes images of {channels} channels, '
+                f'{args.second!r} of {others}: they cannot see the same images'
+            )
+        images = read_images(args.images, args.size, args.count, channels)
         # A remainder that is too small for the estimate is left out.
         batches = [b for b in images.split(args.batch) if len(b) >= 4]
         values = layer_similarity(*models, batches, *layers)
