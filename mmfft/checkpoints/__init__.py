@@ -5,6 +5,7 @@ from .allowed import allow, allowed_globals, register_allowed_globals
 from .downloading import download, published_file
 from .hardening import harden, is_hardened
 from .published import convert_published, is_published
+from .publishing import publish
 from .reading import load_checkpoint_file, read_file, unwrap
 from .zoo import published_names
 
@@ -17,6 +18,7 @@ __all__ = [
     'is_hardened',
     'is_published',
     'load_checkpoint_file',
+    'publish',
     'published_file',
     'published_names',
     'read_file',
