@@ -1,17 +1,25 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The paths from which the data sets of a config are read."""
 
+import inspect
+import os
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.fileio import exists
+from mmengine.registry import DATASETS
 
 from ..errors import ConfigError
 from ..openmmlab.config_names import with_our_tools
+from ..openmmlab.scopes import class_of, leaf_datasets
 
 
 def check_data(cfg: Config, *splits: str) -> None:
     """Check that folders and annotation files exist before a run starts.
+
+    The backend from which the data are read is asked. What it cannot tell, as
+    over HTTP or from LMDB, and what a data set downloads by itself is left to
+    the run.
 
     Args:
         cfg (Config): Config of mmpretrain, mmdet or mmseg.
@@ -28,8 +36,11 @@ def check_data(cfg: Config, *splits: str) -> None:
         if not loader:
             continue
         for dataset in leaf_datasets(loader['dataset']):
+            if downloads(cfg, dataset):
+                continue
+            backends = list(_backends(dataset))
             for key, path in data_paths(dataset):
-                if '://' in path or Path(path).exists():
+                if any(_may_exist(path, backend) for backend in backends):
                     continue
                 hint = cfg.get('data_preparation')
                 raise ConfigError(
@@ -38,22 +49,37 @@ def check_data(cfg: Config, *splits: str) -> None:
                 )
 
 
-def leaf_datasets(dataset: dict) -> Iterator[dict]:
-    """Find the datasets inside wrappers such as ``ConcatDataset``.
+def downloads(cfg: Config, dataset: dict) -> bool:
+    """Whether a data set fetches what is missing, as mmpretrain's CIFAR does.
 
     Args:
-        dataset (dict): Config of the dataset of a dataloader.
-
-    Yields:
-        dict: Config of a dataset that reads files; the one that was given if
-        it is not a wrapper.
+        cfg (Config): Config in which the data set stands.
+        dataset (dict): Config of a data set, from :func:`leaf_datasets`.
     """
-    inner = dataset.get('datasets') or dataset.get('dataset')
-    if inner is None:
-        yield dataset
-    else:
-        for one in inner if isinstance(inner, (list, tuple)) else [inner]:
-            yield from leaf_datasets(one)
+    cls = class_of(DATASETS, dataset, cfg)
+    if cls is None:
+        return False
+    asked = inspect.signature(cls).parameters.get('download')
+    return asked is not None and bool(dataset.get('download', asked.default))
+
+
+def _backends(dataset: dict) -> Iterator[dict | None]:
+    """Arguments of the backends with which a data set reads its files."""
+    yield dataset.get('backend_args')
+    for step in dataset.get('pipeline') or ():
+        for key in ('backend_args', 'file_client_args'):
+            if isinstance(step, dict) and step.get(key):
+                yield step[key]
+
+
+def _may_exist(path: str, backend_args: dict | None) -> bool:
+    if backend_args is None:
+        return '://' in path or os.path.exists(path)
+    try:
+        return exists(path, backend_args=dict(backend_args))
+    # The clients of storages raise errors of their own.
+    except Exception:
+        return True
 
 
 def data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
@@ -73,8 +99,8 @@ def data_paths(dataset: dict) -> Iterator[tuple[str, str]]:
     below = {'ann_file': dataset.get('ann_file'), **prefixes}
     for key, path in below.items():
         if isinstance(path, str) and path:
-            remote = '://' in path
             yield (
                 key if key == 'ann_file' else 'data_prefix',
-                path if remote else str(Path(root) / path),
+                # Not as a Path, which would make s3:/ of s3://.
+                path if '://' in path else os.path.join(root, path),
             )
