@@ -122,7 +122,7 @@ def variant_config(
 
 
 def _set_epochs(cfg: Config, epochs: int) -> None:
-    schedulers = cfg.param_scheduler
+    schedulers = cfg.get('param_scheduler') or []
     if not isinstance(schedulers, list):
         schedulers = [schedulers]
     if not cfg.train_cfg.get('by_epoch') or not all(

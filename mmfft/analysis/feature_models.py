@@ -57,13 +57,16 @@ def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
         model = _backbone_of_config(name, checkpoint, img_size)
     else:
         model = _timm_model(name, checkpoint, img_size)
-    return model.eval()
+    model.eval()  # which not all backbones of the toolboxes return
+    return model
 
 
 def _backbone_of_config(
     path: str, checkpoint: str, img_size: int | None
 ) -> nn.Module:
     cfg = load_config(path)
+    if 'backbone' not in cfg.get('model', {}):
+        raise ConfigError(f'the model of {path!r} has no backbone')
     cfg.model.backbone.pop('init_cfg', None)  # may name weights of its own
     if img_size and 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = img_size
@@ -112,9 +115,12 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
     elif hasattr(model, 'forward_intermediates'):
         outs = model.forward_intermediates(x, intermediates_only=True)
     else:
+        # The toolboxes' backbones return the stages of their out_indices.
+        outs = model(x)
+    if not isinstance(outs, (list, tuple)) or any(o.dim() != 4 for o in outs):
         raise ConfigError(
-            f'{type(model).__name__} does not return its intermediate '
-            'features: use a backbone of mmfft or another model of timm'
+            f'{type(model).__name__} does not return maps of features: use a '
+            'backbone of stages, from mmfft, timm or a toolbox'
         )
     by_stride = {round(x.shape[2] / out.shape[2]): out for out in outs}
     if stride not in by_stride:
@@ -137,7 +143,9 @@ def last_features(model: nn.Module, x: Tensor) -> Tensor:
     """
     if isinstance(model, FourierBackbone):
         return model.forward_levels(x, model.out_indices[-1:])[-1]
-    return getattr(model, 'forward_features', model)(x)
+    outs = getattr(model, 'forward_features', model)(x)
+    # The toolboxes' backbones return a tuple.
+    return outs[-1] if isinstance(outs, (list, tuple)) else outs
 
 
 def read_images(

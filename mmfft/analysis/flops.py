@@ -13,6 +13,7 @@ from torch import nn
 
 from ..engine import build_model, image_channels
 from ..errors import ConfigError
+from ..openmmlab.scopes import TOOLBOXES, choose_by_scope
 from ..ops.flops import COSTS, Cost
 
 
@@ -93,16 +94,18 @@ def config_flops(
     Args:
         cfg (Config): Config of mmpretrain, mmdet or mmseg.
         shape (Sequence[int], optional): ``(H, W)`` of the image or one number
-            for both. Defaults to the ``img_size`` of the backbone.
+            for both. Defaults to the ``img_size`` of the backbone, which only
+            those with stored filters have.
         depth (int): Levels of modules in the table. Defaults to 3.
 
     Returns:
         tuple[tuple[int, int], Complexity]: ``(H, W)``, and the figures.
 
     Raises:
-        ConfigError: If the shape is not one or two positive numbers.
+        ConfigError: If the shape is not one or two positive numbers, the
+            config is for another toolbox, or its model has no backbone.
     """
-    scope = cfg.get('default_scope')
+    scope = choose_by_scope(cfg, {name: name for name in TOOLBOXES})
     model = build_model(cfg)
     size = _image_size(model, shape)
     if scope == 'mmdet':
@@ -116,8 +119,18 @@ def config_flops(
 def _image_size(
     model: nn.Module, shape: Sequence[int] | None
 ) -> tuple[int, int]:
+    if not hasattr(model, 'backbone'):
+        raise ConfigError(
+            f'{type(model).__name__} has no backbone: FLOPs are counted of '
+            'classifiers, detectors and segmentors that have one'
+        )
     if shape is None:
-        shape = getattr(model.backbone, 'img_size', ())
+        if not hasattr(model.backbone, 'img_size'):
+            raise ConfigError(
+                f'{type(model.backbone).__name__} has no img_size: choose an '
+                'image size with --shape'
+            )
+        shape = model.backbone.img_size
     size = tuple(shape) * 2 if len(shape) == 1 else tuple(shape)
     if len(size) != 2 or min(size) < 1:
         raise ConfigError(

@@ -8,10 +8,18 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmengine.registry import MODELS
 
-from ..datasets.paths import check_data, leaf_datasets
+from ..datasets.paths import check_data
 from ..engine import apply_test_options, build_runner
 from ..errors import ConfigError, require_one_of, require_whole_number
+from ..models import FourierBackbone
+from ..openmmlab.scopes import (
+    class_of,
+    is_subclass,
+    leaf_datasets,
+    toolbox,
+)
 from ..ops.resize import FILTER_RESIZE_MODES
 from .records import Records, around, markdown_table, mean_and_spread
 
@@ -119,15 +127,17 @@ def transfer_config(
     require_one_of('modes', mode, FILTER_RESIZE_MODES)
     require_one_of('view', view, list(VIEWS))
     require_whole_number('sizes', size, 1)
-    if base.get('default_scope') != 'mmpretrain':
+    if toolbox(base) != 'mmpretrain':
         raise ConfigError(
             'the config must be a classifier of mmpretrain, but its '
-            f'default_scope is {base.get("default_scope")!r}'
+            f'default_scope is {toolbox(base)!r}'
         )
-    if not base.model.backbone.type.startswith('mmfft.'):
+    backbone = class_of(MODELS, base.model.backbone, base)
+    if not is_subclass(backbone, FourierBackbone):
+        name = getattr(backbone, '__name__', base.model.backbone.type)
         raise ConfigError(
-            f'{base.model.backbone.type} has no filters to resize: '
-            'model.backbone must be a backbone of mmfft'
+            f'{name} has no filters to resize: model.backbone must be a '
+            'backbone of mmfft'
         )
     cfg = deepcopy(base)
     img_size = cfg.model.backbone.get('img_size', 224)

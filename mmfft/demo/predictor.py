@@ -9,14 +9,13 @@ import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 from torch import nn
 
 from ..engine import image_channels, load_weights
 from ..engine.models import require_checkpoint
 from ..errors import ConfigError
 from ..measure import time_in_turns
-from ..openmmlab.scopes import choose_by_scope
+from ..openmmlab.scopes import choose_by_scope, enter_scope
 from ..visualization.filters import draw_filters, read_filters, see_image
 
 # Lowest score of a detection that is shown.
@@ -44,7 +43,7 @@ class Predictor:
         require_checkpoint(checkpoint)
         self.cfg = cfg
         self.device = torch.device(device)
-        init_default_scope(cfg.default_scope)
+        enter_scope(cfg)
         # A segmentor's inferencer changes the config that it is given.
         self._infer, self._answer = task(cfg.copy(), checkpoint, device)
         # The inferencers only warn of weights that the file lacks.
@@ -69,7 +68,7 @@ class Predictor:
             ConfigError: If the image cannot be read.
         """
         _check(path)
-        init_default_scope(self.cfg.default_scope)
+        enter_scope(self.cfg)
         # By its path: in an array, mmdet and mmseg would swap the colours.
         return self._answer(self._infer, str(path))
 

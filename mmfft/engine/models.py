@@ -6,12 +6,13 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ..checkpoints import unwrap
 from ..errors import ConfigError
+from ..openmmlab.scopes import enter_scope
 from ..openmmlab.weights import load_into
 
 
@@ -35,7 +36,7 @@ def build_model(
     Raises:
         ConfigError: See :func:`load_weights`.
     """
-    init_default_scope(cfg.get('default_scope', 'mmengine'))
+    enter_scope(cfg)
     # The toolboxes modify the config from which they build.
     settings = deepcopy(cfg.model if part is None else cfg.model[part])
     if part is None and 'data_preprocessor' in cfg:
@@ -43,7 +44,8 @@ def build_model(
         # handles in the same way.
         preprocessor = deepcopy(cfg.data_preprocessor)
         settings.setdefault('data_preprocessor', preprocessor)
-    model = revert_sync_batchnorm(MODELS.build(settings)).eval()
+    model = revert_sync_batchnorm(MODELS.build(settings))
+    model.eval()  # which not all backbones of the toolboxes return
     if checkpoint is not None:
         load_weights(model, checkpoint, f'{part}.' if part else '')
     return model
