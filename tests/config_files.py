@@ -5,11 +5,15 @@ import copy
 import functools
 import logging
 import re
+import sys
 from pathlib import Path
 
 import torch
+from mmengine import registry as registries
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
+
+from mmfft.openmmlab.scopes import class_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted(
@@ -57,3 +61,71 @@ class quiet:
 
     def __exit__(self, *args):
         logging.disable(logging.NOTSET)
+
+
+AS_NAMES = ('norm_cfg', 'act_cfg', 'init_cfg')
+REGISTRIES = [
+    getattr(registries, name)
+    for name in (
+        'MODELS DATASETS TRANSFORMS DATA_SAMPLERS METRICS HOOKS LOOPS '
+        'OPTIMIZERS OPTIM_WRAPPERS PARAM_SCHEDULERS TASK_UTILS VISUALIZERS '
+        'VISBACKENDS FUNCTIONS'
+    ).split()
+]
+
+
+def _exporter(cls):
+    """Package that exports a class, from which users import it."""
+    *package, _ = cls.__module__.split('.')
+    public = '.'.join(package)
+    is_public = getattr(sys.modules[public], cls.__name__, None) is cls
+    return public if is_public else cls.__module__
+
+
+def write_new_style(cfg, file, default_scope=None):
+    """Write a config in pure Python, where each ``type`` is a class.
+
+    Names in ``AS_NAMES`` stay: the toolboxes compare them as strings.
+    """
+    imports = {}
+
+    def class_name(kind):
+        for registry in REGISTRIES:
+            cls = class_of(registry, kind, cfg)
+            if cls is not None:
+                where = _exporter(cls), cls.__name__
+                return imports.setdefault(
+                    where, f'{cls.__name__}{len(imports)}'
+                )
+        return repr(kind)
+
+    def text(value):
+        if isinstance(value, dict):
+            if value.get('type') == 'RandomResize':
+                # By default it would look for Resize in no toolbox's scope.
+                value = dict(value, resize_type='Resize')
+            pairs = (
+                f'{key!r}: {class_name(v)}'
+                if key in ('type', 'resize_type') and isinstance(v, str)
+                else f'{key!r}: {v!r}'
+                if key in AS_NAMES
+                else f'{key!r}: {text(v)}'
+                for key, v in value.items()
+            )
+            return '{' + ', '.join(pairs) + '}'
+        if isinstance(value, (list, tuple)):
+            return f'{type(value).__name__}([{", ".join(map(text, value))}])'
+        return repr(value)
+
+    settings = cfg.to_dict()
+    settings['default_scope'] = default_scope
+    lines = [
+        f'{key} = {text(v)}'
+        for key, v in settings.items()
+        if key not in (*AS_NAMES, 'custom_imports')
+    ]
+    heads = [
+        f'from {module} import {name} as {as_name}'
+        for (module, name), as_name in imports.items()
+    ]
+    file.write_text('\n'.join([*heads, *lines]) + '\n')

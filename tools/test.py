@@ -29,10 +29,20 @@ def parse_args():
         'both',
     )
     parser.add_argument(
-        '--show', action='store_true', help='show predictions in a window'
+        '--show',
+        action='store_true',
+        help='show predictions in a window, which needs a display',
     )
     parser.add_argument(
-        '--show-dir', help='folder for pictures of the predictions'
+        '--show-dir',
+        help='folder for pictures of the predictions, one for each image of '
+        'the test and with its name',
+    )
+    parser.add_argument(
+        '--show-num',
+        type=int,
+        metavar='N',
+        help='show or draw only the first N images of the test',
     )
     parser.add_argument(
         '--wait-time', type=float, default=2, help='seconds between windows'
@@ -58,6 +68,7 @@ def main():
             args.wait_time,
             args.tta,
             args.allow_missing,
+            args.show_num,
         )
         check_data(cfg, 'test')
         dump_metrics(build_runner(cfg).test(), args.out)

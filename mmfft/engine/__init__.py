@@ -13,6 +13,7 @@ from .hooks import (
     CheckLossHook,
     ExactResumeHook,
     FilterVisHook,
+    ShowHook,
 )
 from .models import build_model, image_channels, load_weights
 from .optimizers import LayerDecayOptimWrapperConstructor
@@ -29,6 +30,7 @@ __all__ = [
     'ExactResumeHook',
     'FilterVisHook',
     'LayerDecayOptimWrapperConstructor',
+    'ShowHook',
     'apply_test_options',
     'apply_train_options',
     'build_model',

@@ -9,15 +9,49 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import AmpOptimWrapper
+from mmengine.registry import (
+    HOOKS,
+    METRICS,
+    OPTIM_WRAPPERS,
+    TRANSFORMS,
+    VISUALIZERS,
+)
+from mmengine.visualization import Visualizer
 
-from ..datasets.paths import leaf_datasets
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 from ..openmmlab.config_names import config_file
-from .hooks import CheckLoadHook
+from ..openmmlab.scopes import (
+    class_of,
+    is_subclass,
+    leaf_datasets,
+    scoped,
+    toolbox,
+)
+from .hooks import CheckLoadHook, ExactResumeHook, ShowHook
 from .models import require_checkpoint
 from .resume import NEWEST, NEWEST_ELSE_FILE
-from .runner import has_gpu
+from .runner import forget_wrapper, has_gpu
+
+# Settings that mmengine's Runner does not take as None, though a config may
+# have them so; None means that the config has no such setting.
+_NEVER_NONE = ('env_cfg', 'launcher', 'log_level', 'randomness', 'resume')
+# The default hooks of mmengine's Runner.
+_MMENGINE_HOOKS = (
+    'runtime_info',
+    'timer',
+    'sampler_seed',
+    'logger',
+    'param_scheduler',
+    'checkpoint',
+)
+# What each toolbox calls its hook and its visualizer.
+_VISUALIZATION = dict(
+    mmpretrain=('VisualizationHook', 'UniversalVisualizer'),
+    mmdet=('DetVisualizationHook', 'DetLocalVisualizer'),
+    mmseg=('SegVisualizationHook', 'SegLocalVisualizer'),
+)
 
 
 def load_config(
@@ -27,6 +61,9 @@ def load_config(
     launcher: str = 'none',
 ) -> Config:
     """Read a config and complete it as every command line needs it.
+
+    A config that was completed, dumped into a work directory and read again
+    is not changed any further.
 
     Args:
         path (str): Path of a config, or ``'mmfft::'`` and the name of one of
@@ -54,28 +91,53 @@ def load_config(
             'tools/dist_train.sh or tools/dist_test.sh'
         )
     cfg = Config.fromfile(file)
+    forget_wrapper(cfg)
     if cfg_options:
         cfg.merge_from_dict(cfg_options)
-    check_ops(cfg.get('default_scope'))
+    for key in _NEVER_NONE:
+        if key in cfg and cfg[key] is None:
+            cfg.pop(key)
+    check_ops(toolbox(cfg))
     cfg.launcher = launcher
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
-    cfg.custom_hooks = [
-        *cfg.get('custom_hooks', []),
-        dict(type='mmfft.CheckLoadHook'),
-        dict(type='mmfft.ExactResumeHook'),
-    ]
-    _save_atomically(cfg)
+    _add_hooks(cfg)
     return cfg
 
 
-def _save_atomically(cfg: Config) -> None:
+def _add_hooks(cfg: Config) -> None:
+    """Add our hooks to the custom ones, unless the config has them."""
+    default = {
+        name: _with_scope(hook, cfg)
+        for name, hook in (cfg.get('default_hooks') or {}).items()
+        # mmengine lets only its own be switched off with None.
+        if hook is not None or name in _MMENGINE_HOOKS
+    }
+    custom = [_with_scope(hook, cfg) for hook in cfg.get('custom_hooks') or ()]
+    for ours in (CheckLoadHook, ExactResumeHook):
+        named = [
+            hook
+            for hook in (*default.values(), *custom)
+            if is_subclass(class_of(HOOKS, hook, cfg), ours)
+        ]
+        if not named:
+            custom.append(dict(type=f'mmfft.{ours.__name__}'))
+        repeated = set(map(id, named[1:]))
+        custom = [hook for hook in custom if id(hook) not in repeated]
+    cfg.custom_hooks = custom
     # mmengine's own default if the config has no such hook.
-    hook = cfg.get('default_hooks', {}).get(
-        'checkpoint', dict(type='CheckpointHook', interval=1)
-    )
-    if hook and hook.get('type') in ('CheckpointHook', CheckpointHook):
-        ours = dict(hook, type='mmfft.AtomicCheckpointHook')
-        cfg.merge_from_dict({'default_hooks.checkpoint': ours})
+    hook = default.get('checkpoint', dict(type='CheckpointHook', interval=1))
+    if hook and class_of(HOOKS, hook, cfg) is CheckpointHook:
+        default['checkpoint'] = dict(hook, type='mmfft.AtomicCheckpointHook')
+    cfg.default_hooks = default
+
+
+def _with_scope(hook, cfg: Config):
+    """Name a hook of ours in full: toolboxes do not look into our registry."""
+    name = hook.get('type') if isinstance(hook, dict) else None
+    if isinstance(name, str) and class_of(HOOKS, name, cfg) is None:
+        if class_of(HOOKS, f'mmfft.{name}') is not None:
+            return dict(hook, type=f'mmfft.{name}')
+    return hook
 
 
 def _close_to(file: Path) -> str:
@@ -113,11 +175,14 @@ def apply_train_options(
     """
     if no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    wrapper = cfg.get('optim_wrapper') or {}
     if amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
-        cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    wrapper = cfg.get('optim_wrapper', {}).get('type')
-    if wrapper == 'AmpOptimWrapper' and not has_gpu():
+        if not wrapper:
+            raise ConfigError('--amp needs optim_wrapper in the config')
+        if not _is_amp(cfg):
+            wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    if _is_amp(cfg) and not has_gpu():
         raise ConfigError(
             '--amp: mixed precision needs a GPU, and there is none'
             if amp
@@ -126,7 +191,7 @@ def apply_train_options(
             'optim_wrapper.type=OptimWrapper'
         )
     if auto_scale_lr:
-        base = cfg.get('auto_scale_lr', {}).get('base_batch_size')
+        base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
         if base is None:
             raise ConfigError(
                 '--auto-scale-lr needs auto_scale_lr = '
@@ -154,6 +219,7 @@ def apply_test_options(
     wait_time: float = 2,
     tta: bool = False,
     allow_missing: bool = False,
+    show_num: int | None = None,
 ) -> None:
     """Set the options of ``tools/test.py`` in a config.
 
@@ -174,15 +240,23 @@ def apply_test_options(
         allow_missing (bool): Whether to test with a warning although the
             checkpoint lacks tensors of the model, which keep random numbers.
             Defaults to False.
+        show_num (int, optional): Number of images, the first of the test, to
+            which ``show`` and ``show_dir`` apply. Defaults to all.
 
     Raises:
         ConfigError: If the checkpoint is missing, a file of ``out`` has
-            another ending, or the config lacks what an option needs.
+            another ending, ``show`` is asked for without a display, or the
+            config lacks what an option needs.
     """
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     # That of a config which train.py has dumped.
     cfg.resume = False
+    name, suffix = os.path.splitext(cfg.filename or '_test')
+    if not name.endswith('_test'):
+        # Under this name the config is dumped: that of the training stays, and
+        # does not begin from the checkpoint of a test if it is run again.
+        object.__setattr__(cfg, '_filename', f'{name}_test{suffix}')
     for path in out:
         if path.endswith(('.pkl', '.pickle')):
             _dump_predictions(cfg, path)
@@ -192,7 +266,9 @@ def apply_test_options(
                 '(predictions)'
             )
     if show or show_dir:
-        _draw_predictions(cfg, show, show_dir, wait_time)
+        _draw_predictions(cfg, show, show_dir, show_num, wait_time)
+    elif show_num is not None:
+        raise ConfigError('--show-num needs --show or --show-dir')
     if tta:
         _augment_tests(cfg)
     if allow_missing:
@@ -201,23 +277,32 @@ def apply_test_options(
                 hook.allow_missing = True
 
 
+def _is_amp(cfg: Config) -> bool:
+    wrapper = cfg.get('optim_wrapper')
+    cls = class_of(OPTIM_WRAPPERS, wrapper, cfg) if wrapper else None
+    return is_subclass(cls, AmpOptimWrapper)
+
+
 def _augment_tests(cfg: Config) -> None:
-    if 'tta_model' not in cfg:
+    if not cfg.get('tta_model'):
         raise ConfigError('--tta needs tta_model in the config')
-    if (cfg.model.get('roi_head') or {}).get('mask_head'):
+    model = cfg.model
+    if 'module' in model and model.get('type') == cfg.tta_model.get('type'):
+        return  # the config of an earlier test
+    if (model.get('roi_head') or {}).get('mask_head'):
         raise ConfigError(
             "--tta: mmdet's test-time augmentation merges boxes, not masks; "
             'to test only boxes add --cfg-options '
             'model.roi_head.mask_head=None test_evaluator.metric=bbox'
         )
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.model = ConfigDict(cfg.tta_model, module=model)
     for dataset in leaf_datasets(cfg.test_dataloader.dataset):
         dataset['pipeline'] = deepcopy(
-            cfg.get('tta_pipeline') or _with_mirrored(dataset['pipeline'])
+            cfg.get('tta_pipeline') or _with_mirrored(cfg, dataset['pipeline'])
         )
 
 
-def _with_mirrored(pipeline: list[dict]) -> list[dict]:
+def _with_mirrored(cfg: Config, pipeline: list[dict]) -> list[dict]:
     """Make a test pipeline return an image and its mirror image.
 
     The scripts of mmpretrain and mmdet do so if there is no ``tta_pipeline``.
@@ -227,42 +312,70 @@ def _with_mirrored(pipeline: list[dict]) -> list[dict]:
         keys = (*pack['meta_keys'], 'flip', 'flip_direction')
         pack = dict(pack, meta_keys=keys)
     # The image itself comes first: predictions are compared with its labels.
-    flips = [dict(type='RandomFlip', prob=p) for p in (0.0, 1.0)]
+    flip = scoped(cfg, TRANSFORMS, 'RandomFlip')
+    flips = [dict(type=flip, prob=p) for p in (0.0, 1.0)]
     return [*steps, dict(type='TestTimeAug', transforms=[flips, [pack]])]
 
 
 def _dump_predictions(cfg: Config, path: str) -> None:
     # mmdet's own metric packs masks into run-length codes.
-    is_det = cfg.get('default_scope') == 'mmdet'
+    is_det = toolbox(cfg) == 'mmdet'
+    name = 'DumpDetResults' if is_det else 'DumpResults'
+    dump = dict(type=scoped(cfg, METRICS, name), out_file_path=path)
     evaluators = cfg.test_evaluator
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    cfg.test_evaluator = [
-        *evaluators,
-        dict(
-            type='DumpDetResults' if is_det else 'DumpResults',
-            out_file_path=path,
-        ),
-    ]
+    cfg.test_evaluator = [*(e for e in evaluators if e != dump), dump]
 
 
 def _draw_predictions(
-    cfg: Config, show: bool, show_dir: str | None, wait_time: float
+    cfg: Config,
+    show: bool,
+    show_dir: str | None,
+    show_num: int | None,
+    wait_time: float,
 ) -> None:
-    hook = cfg.get('default_hooks', {}).get('visualization')
-    if hook is None:
+    """Put our hook around the one with which the toolbox draws."""
+    hooks = cfg.get('default_hooks') or {}
+    hook = hooks.get('visualization')
+    scope = toolbox(cfg)
+    if is_subclass(hook and class_of(HOOKS, hook, cfg), ShowHook):
+        hook = hook.hook  # the config of an earlier test
+    if hook is None and scope not in _VISUALIZATION:
         raise ConfigError(
             '--show and --show-dir need default_hooks.visualization in the '
-            'config'
+            f'config, or a default_scope among {sorted(_VISUALIZATION)}'
         )
-    hook.update(show=show, wait_time=wait_time)
-    # Each toolbox has its own name for the same two things.
-    if 'Det' in hook.type:
-        hook.update(draw=True, test_out_dir=show_dir)
-    elif 'Seg' in hook.type:
-        hook.draw = True
-        if show_dir:
-            cfg.visualizer.save_dir = show_dir
-    else:
-        hook.update(enable=True, out_dir=show_dir)
+    if show:
+        _require_display()
+    if scope in _VISUALIZATION:
+        own_hook, own_visualizer = _VISUALIZATION[scope]
+        if hook is None:
+            hook = dict(type=f'{scope}.{own_hook}')
+        # mmengine's own draws no predictions.
+        visualizer = cfg.get('visualizer') or dict(type=Visualizer)
+        if class_of(VISUALIZERS, visualizer, cfg) is Visualizer:
+            cfg.visualizer = dict(visualizer, type=f'{scope}.{own_visualizer}')
+    hook = dict(
+        type='mmfft.ShowHook',
+        hook=hook,
+        # Absolute, so that no hook joins it to another folder.
+        out_dir=show_dir and os.path.abspath(show_dir),
+        num=show_num,
+        show=show,
+        wait_time=wait_time,
+    )
+    cfg.default_hooks = dict(hooks, visualization=hook)
+
+
+def _require_display() -> None:
+    from matplotlib import pyplot
+
+    # Without a display, matplotlib falls back to a canvas in memory.
+    backend = pyplot.get_backend()
+    if backend.lower() in ('agg', 'cairo', 'pdf', 'pgf', 'ps', 'svg'):
+        raise ConfigError(
+            '--show needs a display, and there is none (matplotlib draws with '
+            f'{backend!r}): write the pictures to a folder with --show-dir'
+        )

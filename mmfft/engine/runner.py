@@ -11,10 +11,11 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
-from torch import backends, cuda, distributed
+from torch import backends, cuda, distributed, nn
 
 from ..collect_env import mmfft_env
 from ..errors import ConfigError
+from ..openmmlab.scopes import is_subclass
 from .console import BriefRun
 from .hooks import AtomicCheckpointHook, ExactResumeHook
 from .resume import NEWEST, NEWEST_ELSE_FILE
@@ -110,21 +111,14 @@ def _limit_fft_plans() -> None:
 
 
 def _connect_without_gpus(cfg: Config) -> None:
-    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout')
+    dist_cfg = (cfg.get('env_cfg') or {}).get('dist_cfg') or {}
+    timeout = dist_cfg.get('timeout')
     distributed.init_process_group(
         'gloo', timeout=timeout and timedelta(seconds=timeout)
     )
-    # mmengine's own, without the GPU of the process.
-    cfg.setdefault(
-        'model_wrapper_cfg',
-        dict(
-            type='MMDistributedDataParallel',
-            device_ids=None,
-            broadcast_buffers=False,
-            find_unused_parameters=cfg.get('find_unused_parameters', False),
-        ),
-    )
-    changed = _without_sync_bn(cfg.get('model', {}))
+    if cfg.get('model_wrapper_cfg') is None:
+        cfg.model_wrapper_cfg = _wrapper_without_gpus(cfg)
+    changed = _without_sync_bn(cfg.get('model') or {})
     if changed and is_main_process():
         print(
             f'No GPU: {changed} SyncBN of the model, which runs only on GPUs, '
@@ -134,16 +128,45 @@ def _connect_without_gpus(cfg: Config) -> None:
         )
 
 
+def _wrapper_without_gpus(cfg: Config) -> dict:
+    # mmengine's own, without the GPU of the process.
+    return dict(
+        type='MMDistributedDataParallel',
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+
+
+def forget_wrapper(cfg: Config) -> None:
+    """Take back the ``model_wrapper_cfg`` that :func:`build_runner` adds.
+
+    It is in a config that a run without GPUs has dumped, and another run may
+    have GPUs or set ``find_unused_parameters``.
+
+    Args:
+        cfg (Config): Config as read from a file, changed in place.
+    """
+    if cfg.get('model_wrapper_cfg') == _wrapper_without_gpus(cfg):
+        cfg.pop('model_wrapper_cfg')
+
+
 def _without_sync_bn(cfg: dict | list | tuple) -> int:
     """Replace SyncBN with BN; return the number of replacements."""
     changed = 0
     for value in cfg.values() if isinstance(cfg, dict) else cfg:
-        if isinstance(value, dict) and value.get('type') == 'SyncBN':
+        if isinstance(value, dict) and _is_sync_bn(value.get('type')):
             value['type'] = 'BN'
             changed += 1
         elif isinstance(value, (dict, list, tuple)):
             changed += _without_sync_bn(value)
     return changed
+
+
+def _is_sync_bn(kind) -> bool:
+    if isinstance(kind, str):
+        return kind.rpartition('.')[2] in ('SyncBN', 'SyncBatchNorm')
+    return is_subclass(kind, nn.SyncBatchNorm)
 
 
 def dump_metrics(metrics: dict, out: Sequence[str]) -> None:

@@ -2,15 +2,19 @@
 import json
 
 import pytest
+from mmengine import registry
 from mmengine.config import Config
+from mmengine.optim import AmpOptimWrapper
 
 from mmfft.engine import (
     apply_test_options,
     apply_train_options,
+    build_runner,
     dump_metrics,
     load_config,
 )
 from mmfft.errors import ConfigError
+from mmfft.openmmlab.scopes import class_of
 
 
 @pytest.fixture
@@ -47,6 +51,107 @@ def test_the_launcher_must_have_launched_the_process(config_file, monkeypatch):
         load_config(str(config_file), launcher='pytorch')
 
 
+HOOKS = """
+{imports}
+default_scope = {scope!r}
+default_hooks = dict({default})
+custom_hooks = [{custom}]
+"""
+
+
+@pytest.mark.parametrize(
+    'imports, default, custom',
+    [
+        ('', '', "dict(type='mmfft.ExactResumeHook')"),
+        ('', '', "dict(type='ExactResumeHook')"),
+        ('', "resume=dict(type='mmfft.ExactResumeHook')", ''),
+        ('', '', "dict(type='mmfft.engine.hooks.ExactResumeHook')"),
+        ('', '', "dict(type='mmfft.ExactResumeHook')," * 3),
+        (
+            'from mmfft.engine import ExactResumeHook',
+            '',
+            'dict(type=ExactResumeHook)',
+        ),
+        (
+            'from mmengine.hooks import CheckpointHook\n'
+            'from mmfft.engine import CheckLoadHook, ExactResumeHook',
+            'checkpoint=dict(type=CheckpointHook, interval=3),'
+            'load=dict(type=CheckLoadHook)',
+            "dict(type=ExactResumeHook, priority='LOWEST')",
+        ),
+        ('', "checkpoint=dict(type='mmengine.CheckpointHook')", ''),
+        ('', "checkpoint=dict(type='mmengine.hooks.CheckpointHook')", ''),
+        ('', '', ''),
+    ],
+)
+@pytest.mark.parametrize('scope', ['mmseg', None])
+def test_reading_a_config_again_adds_nothing(
+    tmp_path, imports, scope, default, custom
+):
+    file = tmp_path / 'first.py'
+    file.write_text(HOOKS.format(**locals()))
+    seen = []
+    for name in 'abc':
+        cfg = load_config(str(file))
+        file = tmp_path / f'{name}.py'
+        cfg.dump(file)
+        hooks = [*cfg.default_hooks.values(), *cfg.custom_hooks]
+        found = [class_of(registry.HOOKS, hook, cfg) for hook in hooks]
+        assert sorted(cls.__name__ for cls in found) == [
+            'AtomicCheckpointHook',
+            'CheckLoadHook',
+            'ExactResumeHook',
+        ]
+        seen.append(cfg.to_dict())
+    assert seen[1] == seen[2]
+
+
+@pytest.mark.parametrize(
+    'settings',
+    [
+        'custom_hooks=None default_hooks=None randomness=None env_cfg=None',
+        'auto_scale_lr=None launcher=None log_level=None resume=None',
+        'visualizer=None vis_backends=None log_processor=None work_dir=None',
+        'model_wrapper_cfg=None param_scheduler=None tta_model=None',
+        'default_scope=None val_cfg=None test_cfg=None load_from=None',
+        'default_hooks.checkpoint=None default_hooks.visualization=None',
+    ],
+)
+def test_none_is_what_mmengine_does_without_a_setting(
+    tmp_path, settings, no_gpu, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    plain = Config(
+        dict(
+            model=dict(type='mmfft.DFFormer', arch='s18'),
+            default_hooks=dict(),
+            env_cfg=dict(mp_cfg=dict()),
+        )
+    )
+    plain.model.arch = dict(embed_dims=[8] * 4, depths=[1] * 4)
+    plain.dump('plain.py')
+    options = {one.partition('=')[0]: None for one in settings.split()}
+    cfg = load_config('plain.py', cfg_options=options)
+    apply_train_options(cfg)
+    with pytest.raises(ConfigError, match='base_batch_size'):
+        apply_train_options(cfg, auto_scale_lr=True)
+    with pytest.raises(ConfigError, match='--amp needs optim_wrapper'):
+        apply_train_options(cfg, amp=True)
+    runner = build_runner(cfg)
+    names = {type(hook).__name__ for hook in runner.hooks}
+    assert {'CheckLoadHook', 'ExactResumeHook', 'LoggerHook'} <= names
+    wants_none = 'default_hooks.checkpoint' in options
+    assert ('AtomicCheckpointHook' in names) != wants_none
+
+
+def test_a_test_leaves_the_config_of_the_training(config_file, checkpoint):
+    cfg = load_config(str(config_file))
+    apply_test_options(cfg, checkpoint)
+    apply_test_options(cfg, checkpoint)
+    # mmengine dumps it under this name, with the test's load_from.
+    assert cfg.filename == str(config_file).replace('.py', '_test.py')
+
+
 def test_train_options(gpu):
     cfg = Config(
         dict(
@@ -81,6 +186,21 @@ def test_train_options_that_cannot_be(tmp_path):
     assert cfg.load_from == str(checkpoint) and cfg.resume
 
 
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'AmpOptimWrapper',
+        'mmengine.AmpOptimWrapper',
+        'mmengine.optim.AmpOptimWrapper',
+        AmpOptimWrapper,
+    ],
+)
+def test_mixed_precision_however_it_is_written(no_gpu, kind):
+    cfg = Config(dict(optim_wrapper=dict(type=kind)))
+    with pytest.raises(ConfigError, match='optim_wrapper.type=OptimWrapper'):
+        apply_train_options(cfg)
+
+
 def test_mixed_precision_needs_a_gpu(no_gpu):
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper')))
     with pytest.raises(ConfigError, match='--amp: .* needs a GPU'):
@@ -97,32 +217,40 @@ def checkpoint(tmp_path):
     return str(file)
 
 
-@pytest.mark.parametrize(
-    'hook, expected',
-    [
-        (
-            'DetVisualizationHook',
-            lambda cfg: cfg.default_hooks.visualization.test_out_dir,
-        ),
-        ('SegVisualizationHook', lambda cfg: cfg.visualizer.save_dir),
-        (
-            'VisualizationHook',
-            lambda cfg: cfg.default_hooks.visualization.out_dir,
-        ),
-    ],
-)
-def test_show_dir_in_each_toolbox(checkpoint, hook, expected):
-    cfg = Config(
-        dict(
-            default_hooks=dict(visualization=dict(type=hook)),
-            visualizer=dict(),
-        )
-    )
-    apply_test_options(cfg, checkpoint, show_dir='pictures')
-    assert expected(cfg) == 'pictures'
-    hook = cfg.default_hooks.visualization
-    assert hook.get('draw') or hook.get('enable')
-    assert not hook.show
+@pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg'])
+@pytest.mark.parametrize('has_hook', [True, False])
+def test_show_dir_in_each_toolbox(
+    checkpoint, scope, has_hook, tmp_path, monkeypatch
+):
+    hook = dict(
+        mmpretrain='VisualizationHook',
+        mmdet='DetVisualizationHook',
+        mmseg='SegVisualizationHook',
+    )[scope]
+    cfg = Config(dict(default_scope=scope))
+    if has_hook:
+        cfg.default_hooks = dict(visualization=dict(type=hook, interval=7))
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # the second on what a test has dumped
+        apply_test_options(cfg, checkpoint, show_dir='pictures', show_num=3)
+        ours = cfg.default_hooks.visualization
+        assert ours.type == 'mmfft.ShowHook'
+        # The folder that was named, from where the tool was called.
+        assert ours.out_dir == str(tmp_path / 'pictures')
+        assert ours.num == 3 and not ours.show
+        assert ours.hook.type.endswith(hook)
+        assert ours.hook.get('interval') == (7 if has_hook else None)
+        # mmengine's own visualizer, which is the default, draws nothing.
+        assert cfg.visualizer.type.startswith(f'{scope}.')
+
+
+def test_show_needs_a_display(checkpoint, monkeypatch):
+    monkeypatch.setattr('matplotlib.pyplot.get_backend', lambda: 'agg')
+    cfg = Config(dict(default_scope='mmseg'))
+    with pytest.raises(ConfigError, match='--show needs a display.*show-dir'):
+        apply_test_options(cfg, checkpoint, show=True)
+    with pytest.raises(ConfigError, match='--show-num needs'):
+        apply_test_options(cfg, checkpoint, show_num=2)
 
 
 def test_predictions_and_metrics(checkpoint, tmp_path):
@@ -135,6 +263,9 @@ def test_predictions_and_metrics(checkpoint, tmp_path):
         'CocoMetric',
         'DumpDetResults',
     ]
+    # Again on what a test has dumped: once, not twice.
+    apply_test_options(cfg, checkpoint, out)
+    assert len(cfg.test_evaluator) == 2
     dump_metrics(dict(mIoU=0.5), out)
     assert json.loads((tmp_path / 'm' / 'a.json').read_text()) == {'mIoU': 0.5}
     with pytest.raises(ConfigError, match=r"'a.txt' must end with .json"):
@@ -160,6 +291,10 @@ def test_tta(checkpoint):
     assert load.type == 'Load' and both.type == 'TestTimeAug'
     assert (image.prob, mirrored.prob) == (0, 1)
     assert packed.meta_keys == ('img_shape', 'flip', 'flip_direction')
+    # Again on what a test has dumped.
+    before = cfg.to_dict()
+    apply_test_options(cfg, checkpoint, tta=True)
+    assert cfg.to_dict() == before
     # The config's own pipeline, in each of several data sets.
     cfg = Config(
         dict(

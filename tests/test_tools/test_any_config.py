@@ -1,13 +1,19 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Configs with data sets in wrappers, names with scopes, foreign backbones."""
+"""The command lines on configs of any form and with foreign backbones.
+
+Pure Python configs, where each ``type`` is a class and ``default_scope`` is
+None, data sets in wrappers, names with a scope.
+"""
 
 import copy
 
 import numpy as np
 import pytest
 import torch
-from config_files import load
+from config_files import load, write_new_style
 from mmengine.config import Config
+from mmengine.fileio import load as load_file
+from random_weights import save_random_weights
 
 from mmfft.analysis.feature_models import (
     features_at,
@@ -15,7 +21,12 @@ from mmfft.analysis.feature_models import (
     load_feature_model,
 )
 from mmfft.analysis.flops import config_flops
-from mmfft.engine import build_model
+from mmfft.engine import (
+    apply_test_options,
+    build_model,
+    build_runner,
+    load_config,
+)
 from mmfft.errors import ConfigError
 from mmfft.visualization.cam import _read_classifier
 from mmfft.visualization.filters import see_image
@@ -48,6 +59,38 @@ def config(toolbox, digit_scenes):
 def image(digit_scenes):
     folder = digit_scenes / 'scenes' / 'images' / 'validation'
     return sorted(folder.glob('*.png'))[0]
+
+
+@pytest.mark.slow
+@every_toolbox
+def test_a_config_in_pure_python(toolbox, config, image, tmp_path, call_tool):
+    checkpoint = save_random_weights(config, tmp_path)
+    if toolbox == 'mmdet':
+        config.model.test_cfg.rcnn.max_per_img = 2
+    file = tmp_path / 'new.py'
+    write_new_style(config, file)
+    new = load_config(str(file))
+    (_, found), (_, expected) = (config_flops(c, [64]) for c in (new, config))
+    assert found.params == expected.params
+    assert found.by_operator == expected.by_operator
+    seen, expected = (
+        see_image(build_model(c, checkpoint), c, image) for c in (new, config)
+    )
+    np.testing.assert_array_equal(seen.image, expected.image)
+    call_tool(
+        'test.py', file, checkpoint, '--work-dir', 'work', '--show-dir',
+        'shown', '--show-num', 2, '--out', 'all.pkl', cwd=tmp_path,
+    )  # fmt: skip
+    assert len(list((tmp_path / 'shown').rglob('*.png'))) == 2
+    count = 20 if toolbox == 'mmpretrain' else 4
+    assert len(load_file(str(tmp_path / 'all.pkl'))) == count
+    # What the test has dumped has each thing once if it is tested again.
+    dumped = load_config('work/new_test.py')
+    before = dumped.to_dict()
+    apply_test_options(dumped, checkpoint, ['all.pkl'], show_dir='shown')
+    before['default_hooks']['visualization']['num'] = None
+    assert dumped.to_dict() == before
+    assert build_runner(dumped)
 
 
 @every_toolbox

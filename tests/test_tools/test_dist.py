@@ -202,6 +202,8 @@ def test_two_processes_test_as_one_does(configs, launch, call_tool):
         '--out',
         'one.json',
         'one.pkl',
+        '--show-dir',
+        'one_shown',
         cwd=configs,
     )
     process, log = launch(
@@ -213,6 +215,8 @@ def test_two_processes_test_as_one_does(configs, launch, call_tool):
         '--out',
         'two.json',
         'two.pkl',
+        '--show-dir',
+        'two_shown',
     )
     assert process.wait() == 0, log.read_text()[-4000:]
     one, two = (load(str(configs / f'{n}.json')) for n in ('one', 'two'))
@@ -223,6 +227,11 @@ def test_two_processes_test_as_one_does(configs, launch, call_tool):
         torch.testing.assert_close(
             ours['pred_score'], expected['pred_score'], rtol=1e-4, atol=1e-5
         )
+    one, two = (
+        sorted(p.relative_to(folder) for p in folder.rglob('*.png'))
+        for folder in (configs / 'one_shown', configs / 'two_shown')
+    )
+    assert one == two and len(one) == 20
 
 
 def test_two_machines_one_worker_killed_and_resumed(

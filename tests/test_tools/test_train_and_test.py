@@ -33,6 +33,12 @@ def pretrained(tmp_path_factory, digit_scenes, run_tool):
     return folder / 'epoch_2.pth'
 
 
+def pictures(folder):
+    found = sorted(p.relative_to(folder) for p in folder.rglob('*.png'))
+    assert found
+    return found
+
+
 @pytest.fixture
 def in_a_work_dir(tmp_path, call_tool, capsys):
     """Train, resume for longer, test; returns what training printed."""
@@ -71,7 +77,7 @@ def in_a_work_dir(tmp_path, call_tool, capsys):
             '--out',
             *out,
             '--show-dir',
-            tmp_path / 'shown',
+            'shown',
             '--cfg-options',
             *options,
             cwd=tmp_path,
@@ -80,6 +86,10 @@ def in_a_work_dir(tmp_path, call_tool, capsys):
             'test.py',
             *test,
             '--tta',
+            '--show-dir',
+            'tta',
+            '--show-num',
+            '2',
             '--out',
             tmp_path / 'tta.json',
             '--cfg-options',
@@ -87,6 +97,7 @@ def in_a_work_dir(tmp_path, call_tool, capsys):
             *tta_options,
             cwd=tmp_path,
         )
+        assert len(pictures(tmp_path / 'tta')) == 2
         return said
 
     return run
@@ -99,7 +110,8 @@ def test_mmpretrain(tmp_path, digit_scenes, in_a_work_dir):
     assert 0 <= load(str(tmp_path / 'tta.json'))['accuracy/top1'] <= 100
     assert 0 <= json.loads(out[0].read_text())['accuracy/top1'] <= 100
     assert len(load(str(out[1]))) == 20
-    assert list((tmp_path / 'shown').rglob('*.png'))
+    images = digit_scenes / 'crops' / 'val'
+    assert pictures(tmp_path / 'shown') == pictures(images)
 
 
 def test_mmdet(pretrained, tmp_path, digit_scenes, in_a_work_dir):
@@ -116,7 +128,8 @@ def test_mmdet(pretrained, tmp_path, digit_scenes, in_a_work_dir):
     assert '1 HalfSpectrum from 2x2 to 6x8' in said
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(load(str(out[0])))
     assert len(load(str(out[1]))) == 4
-    assert len(list((tmp_path / 'shown').rglob('*.png'))) == 4
+    images = digit_scenes / 'scenes' / 'images' / 'validation'
+    assert pictures(tmp_path / 'shown') == pictures(images)
 
 
 def test_mmseg(pretrained, tmp_path, digit_scenes, in_a_work_dir):
@@ -133,7 +146,8 @@ def test_mmseg(pretrained, tmp_path, digit_scenes, in_a_work_dir):
     assert '3 HalfSpectrum from 4x4 to 12x16' in said
     assert 0 <= load(str(out[0]))['mIoU'] <= 100
     assert len(load(str(out[1]))) == 4
-    assert len(list((tmp_path / 'shown').rglob('*.png'))) == 4
+    images = digit_scenes / 'scenes' / 'images' / 'validation'
+    assert pictures(tmp_path / 'shown') == pictures(images)
 
 
 def test_a_test_needs_weights_for_the_whole_model(

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Hooks that save safely, resume exactly, check runs and draw filters."""
+"""Hooks that save safely, resume exactly, check runs and draw pictures."""
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .bad_samples_hook import BadSamplesHook
@@ -7,6 +7,7 @@ from .check_load_hook import CheckLoadHook
 from .check_loss_hook import CheckLossHook
 from .exact_resume_hook import ExactResumeHook
 from .filter_vis_hook import FilterVisHook
+from .show_hook import ShowHook
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -16,4 +17,5 @@ __all__ = [
     'CheckLossHook',
     'ExactResumeHook',
     'FilterVisHook',
+    'ShowHook',
 ]
