@@ -23,15 +23,6 @@ _TOOLBOXES = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmpretrain')
 _KEPT = ('load ', 'Load', 'resumed ', 'LR is set')
 # A warning of mmengine for each parameter that was frozen on purpose.
 _FROZEN = 'is skipped since its requires_grad=False'
-# mmengine's own hooks, which it has unless they are None.
-_OWN_HOOKS = (
-    'runtime_info',
-    'timer',
-    'sampler_seed',
-    'logger',
-    'param_scheduler',
-    'checkpoint',
-)
 
 
 class Terminated(KeyboardInterrupt):
@@ -69,7 +60,6 @@ class BriefRun:
       and what is trained on what and for how long. The log file has all
       messages, as ever, and the console every warning.
     - Training that is interrupted says how to continue.
-    - A default hook that is None is left out, whichever it is.
     """
 
     _short_start: _ShortStart | None = None
@@ -85,16 +75,6 @@ class BriefRun:
         strategy = super().build_strategy(*args, **kwargs)
         self._shorten(strategy.logger)
         return strategy
-
-    def register_default_hooks(self, hooks: dict | None = None) -> None:
-        """Register the default hooks that are not None."""
-        super().register_default_hooks(
-            {
-                name: hook
-                for name, hook in (hooks or {}).items()
-                if hook is not None or name in _OWN_HOOKS
-            }
-        )
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call the hooks, and say what starts once all is known."""
