@@ -29,7 +29,12 @@ from ..openmmlab.scopes import (
     scoped,
     toolbox,
 )
-from .hooks import CheckLoadHook, ExactResumeHook, ShowHook
+from .hooks import (
+    BoundHistoryHook,
+    CheckLoadHook,
+    ExactResumeHook,
+    ShowHook,
+)
 from .models import require_checkpoint
 from .resume import NEWEST, NEWEST_ELSE_FILE
 from .runner import forget_wrapper, has_gpu
@@ -113,7 +118,7 @@ def _add_hooks(cfg: Config) -> None:
         if hook is not None or name in _MMENGINE_HOOKS
     }
     custom = [_with_scope(hook, cfg) for hook in cfg.get('custom_hooks') or ()]
-    for ours in (CheckLoadHook, ExactResumeHook):
+    for ours in (CheckLoadHook, BoundHistoryHook, ExactResumeHook):
         named = [
             hook
             for hook in (*default.values(), *custom)

@@ -6,12 +6,17 @@
 The demo's classifier is trained on DigitScenes by a Runner, as in
 tools/train.py, with each batch scaled to a different height and width. Every
 250 steps it is evaluated, also at different sizes, and a checkpoint is saved.
-Printed are the resident memory, the open files, the filters that are kept for
-other grids, and the images per second over the course of the training. On a
-machine with other users the speed is uncertain; see its spread.
+Printed are the memory in use and the resident memory, the open files, the
+filters that are kept for other grids, and the images per second over the
+course of the training. Memory in use is what glibc has handed out. Tensors of
+ever new sizes leave gaps between each other, which it keeps as free memory, so
+the resident memory is larger and levels off later; --fixed shows training
+without that. On a machine with other users the speed is uncertain; see its
+spread.
 """
 
 import argparse
+import ctypes
 import json
 import os
 import statistics
@@ -45,7 +50,7 @@ class MultiScaleClassifier(ImageClassifier):
 
     Args:
         period (int): Number of steps after which the sizes repeat, so that
-            parts of a training can be compared.
+            parts of a training can be compared; 1 for the same size always.
         **kwargs: Arguments of mmpretrain's ImageClassifier.
     """
 
@@ -53,10 +58,11 @@ class MultiScaleClassifier(ImageClassifier):
         super().__init__(**kwargs)
         sizes = np.random.default_rng(0).choice(SIZES, (period, 2))
         self.sizes = cycle(sizes.tolist())
+        self.fixed = period == 1
 
     def forward(self, inputs, *args, **kwargs):
         size = np.random.choice(SIZES, 2).tolist()
-        if self.training:
+        if self.training or self.fixed:
             size = next(self.sizes)
         return super().forward(
             functional.interpolate(inputs, size), *args, **kwargs
@@ -97,6 +103,7 @@ class Watch(Hook):
         kept = [m._kept[1] for m in self.kept if m._kept]
         return dict(
             step=runner.iter + 1,
+            in_use=in_use(),
             resident=resident(),
             files=len(os.listdir('/proc/self/fd')),
             kept_filters=len(kept),
@@ -111,6 +118,26 @@ def resident() -> int:
     return pages * os.sysconf('SC_PAGE_SIZE')
 
 
+class MallInfo(ctypes.Structure):
+    """What glibc knows of its memory, in bytes (``man mallinfo``)."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            'arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks '
+            'fordblks keepcost'
+        ).split()
+    ]
+
+
+def in_use() -> int:
+    """Bytes of memory that glibc has handed out in this process."""
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = MallInfo
+    info = mallinfo()
+    return info.uordblks + info.hblkhd
+
+
 def table_cache() -> int:
     """Number of cosine tables in the operator's cache, at most 64."""
     return sum(
@@ -123,7 +150,7 @@ def table_cache() -> int:
 def train(args, data: Path, out: Path) -> Watch:
     cfg = load_config(str(CONFIG), str(out))
     cfg.model.type = 'mmfft.MultiScaleClassifier'
-    cfg.model.period = args.steps // 10
+    cfg.model.period = 1 if args.fixed else args.steps // 10
     cfg.train_cfg = dict(
         type='IterBasedTrainLoop', max_iters=args.steps, val_interval=250
     )
@@ -145,12 +172,20 @@ def train(args, data: Path, out: Path) -> Watch:
 
 def show(args, watch: Watch, out: Path) -> None:
     mib = 2**20
-    table = Table(title=f'{args.steps} steps, {len(SIZES) ** 2} sizes')
-    for head in ('step', 'resident MiB', 'open files', 'cosine tables'):
+    sizes = 1 if args.fixed else len(SIZES) ** 2
+    table = Table(title=f'{args.steps} steps, {sizes} sizes')
+    for head in (
+        'step',
+        'in use MiB',
+        'resident MiB',
+        'open files',
+        'cosine tables',
+    ):
         table.add_column(head, justify='right')
     for row in watch.rows[3::4]:
         table.add_row(
             str(row['step']),
+            f'{row["in_use"] / mib:.1f}',
             f'{row["resident"] / mib:.1f}',
             str(row['files']),
             str(row['tables']),
@@ -180,17 +215,21 @@ def show(args, watch: Watch, out: Path) -> None:
             + f'; last to first, median of steps of one size: {ratio:.3f}'
         )
     half = [row for row in watch.rows if row['step'] > args.steps / 2]
-    growth = half[-1]['resident'] - half[0]['resident']
-    print(f'resident memory over the second half: {growth / mib:+.1f} MiB')
+    for what in ('in_use', 'resident'):
+        growth = (half[-1][what] - half[0][what]) / mib
+        print(f'{what} over the second half: {growth:+.1f} MiB')
     (out / 'endurance.json').write_text(
         json.dumps(dict(rows=watch.rows, seconds=watch.seconds))
     )
     figure, axis = pyplot.subplots(figsize=(6, 3))
-    axis.plot(
-        [row['step'] for row in watch.rows],
-        [row['resident'] / mib for row in watch.rows],
-    )
-    axis.set(xlabel='step', ylabel='resident MiB', ylim=(0, None))
+    for what in ('resident', 'in_use'):
+        axis.plot(
+            [row['step'] for row in watch.rows],
+            [row[what] / mib for row in watch.rows],
+            label=what,
+        )
+    axis.legend()
+    axis.set(xlabel='step', ylabel='MiB', ylim=(0, None))
     axis.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(out / 'endurance.png', dpi=100)
@@ -205,6 +244,9 @@ def main():
     parser.add_argument('--steps', type=int, default=2000)
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument(
+        '--fixed', action='store_true', help='all batches of the same size'
+    )
     parser.add_argument('--out', type=Path, default='work_dirs/endurance')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

@@ -3,6 +3,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .bad_samples_hook import BadSamplesHook
+from .bound_history_hook import BoundHistoryHook
 from .check_load_hook import CheckLoadHook
 from .check_loss_hook import CheckLossHook
 from .exact_resume_hook import ExactResumeHook
@@ -13,6 +14,7 @@ __all__ = [
     'AtomicCheckpointHook',
     'AtomicLocalBackend',
     'BadSamplesHook',
+    'BoundHistoryHook',
     'CheckLoadHook',
     'CheckLossHook',
     'ExactResumeHook',
