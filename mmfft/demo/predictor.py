@@ -3,19 +3,26 @@
 
 import statistics
 from collections import Counter
+from copy import deepcopy
 from pathlib import Path
 
 import mmcv
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.registry import DATASETS, TRANSFORMS
 from torch import nn
 
 from ..engine import image_channels, load_weights
 from ..engine.models import require_checkpoint
 from ..errors import ConfigError
 from ..measure import time_in_turns
-from ..openmmlab.scopes import choose_by_scope, enter_scope
+from ..openmmlab.scopes import (
+    choose_by_scope,
+    class_of,
+    enter_scope,
+    leaf_datasets,
+)
 from ..visualization.filters import draw_filters, read_filters, see_image
 
 # Lowest score of a detection that is shown.
@@ -44,8 +51,7 @@ class Predictor:
         self.cfg = cfg
         self.device = torch.device(device)
         enter_scope(cfg)
-        # A segmentor's inferencer changes the config that it is given.
-        self._infer, self._answer = task(cfg.copy(), checkpoint, device)
+        self._infer, self._answer = task(_plain(cfg), checkpoint, device)
         # The inferencers only warn of weights that the file lacks.
         load_weights(self._infer.model, checkpoint)
 
@@ -104,6 +110,23 @@ class Predictor:
         run = dict(backbone=lambda: self.model.backbone(image))
         seconds = time_in_turns(run, self.device, rounds)
         return statistics.median(seconds['backbone'])
+
+
+def _plain(cfg: Config) -> Config:
+    """Copy a config, its test in the one form that the inferencers read.
+
+    They look for the data set's own pipeline and for names without a scope;
+    a segmentor's changes the config that it is given.
+    """
+    cfg = deepcopy(cfg)
+    loader = cfg.test_dataloader
+    loader.dataset = leaf = next(leaf_datasets(loader.dataset))
+    named = [(DATASETS, leaf), *((TRANSFORMS, s) for s in leaf.pipeline)]
+    for registry, part in named:
+        cls = class_of(registry, part)
+        if cls is class_of(registry, cls.__name__):
+            part['type'] = cls.__name__
+    return cfg
 
 
 def _check(path: str | Path) -> None:

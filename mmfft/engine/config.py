@@ -289,8 +289,9 @@ def _is_amp(cfg: Config) -> bool:
 
 
 def _augment_tests(cfg: Config) -> None:
-    if not cfg.get('tta_model'):
-        raise ConfigError('--tta needs tta_model in the config')
+    for key in ('tta_model', 'test_dataloader'):
+        if not cfg.get(key):
+            raise ConfigError(f'--tta needs {key} in the config')
     model = cfg.model
     if 'module' in model and model.get('type') == cfg.tta_model.get('type'):
         return  # the config of an earlier test
@@ -327,7 +328,9 @@ def _dump_predictions(cfg: Config, path: str) -> None:
     is_det = toolbox(cfg) == 'mmdet'
     name = 'DumpDetResults' if is_det else 'DumpResults'
     dump = dict(type=scoped(cfg, METRICS, name), out_file_path=path)
-    evaluators = cfg.test_evaluator
+    evaluators = cfg.get('test_evaluator')
+    if not evaluators:
+        raise ConfigError('--out *.pkl needs test_evaluator in the config')
     if not isinstance(evaluators, (list, tuple)):
         evaluators = [evaluators]
     Path(path).parent.mkdir(parents=True, exist_ok=True)

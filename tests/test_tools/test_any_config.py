@@ -21,6 +21,7 @@ from mmfft.analysis.feature_models import (
     load_feature_model,
 )
 from mmfft.analysis.flops import config_flops
+from mmfft.demo.predictor import Predictor
 from mmfft.engine import (
     apply_test_options,
     build_model,
@@ -77,6 +78,13 @@ def test_a_config_in_pure_python(toolbox, config, image, tmp_path, call_tool):
         see_image(build_model(c, checkpoint), c, image) for c in (new, config)
     )
     np.testing.assert_array_equal(seen.image, expected.image)
+    new.dump(tmp_path / 'dumped.py')
+    dumped = load_config(str(tmp_path / 'dumped.py'))
+    shown, expected = (
+        Predictor(c, checkpoint).predict(image) for c in (new, dumped)
+    )
+    np.testing.assert_array_equal(shown[0], expected[0])
+    assert shown[1] == expected[1]
     call_tool(
         'test.py', file, checkpoint, '--work-dir', 'work', '--show-dir',
         'shown', '--show-num', 2, '--out', 'all.pkl', cwd=tmp_path,
