@@ -257,8 +257,8 @@ def apply_test_options(
     cfg.load_from = checkpoint
     # That of a config which train.py has dumped.
     cfg.resume = False
-    name, suffix = os.path.splitext(cfg.filename or '_test')
-    if not name.endswith('_test'):
+    if cfg.filename:
+        name, suffix = os.path.splitext(cfg.filename)
         # Under this name the config is dumped: that of the training stays, and
         # does not begin from the checkpoint of a test if it is run again.
         object.__setattr__(cfg, '_filename', f'{name}_test{suffix}')

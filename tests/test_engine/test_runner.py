@@ -8,8 +8,9 @@ import pytest
 import torch
 from mmengine.config import Config
 from tiny_models import build, loss_of
+from torch import nn
 
-from mmfft.engine import build_runner
+from mmfft.engine import build_runner, load_config
 from mmfft.errors import ConfigError
 from mmfft.mmcv_ops import describe
 from mmfft.ops import use_path
@@ -54,6 +55,32 @@ def test_processes_without_a_gpu_talk_over_gloo(no_gpu, connected, capsys):
     build_runner(cfg)
     assert connected[1] == ('gloo', timedelta(minutes=1))
     assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize(
+    'kind', ['mmengine.SyncBN', 'torch.nn.SyncBatchNorm', nn.SyncBatchNorm]
+)
+def test_a_synchronized_norm_in_each_form(no_gpu, connected, kind):
+    cfg = launched(model=dict(norm_cfg=dict(type=kind)))
+    cfg.env_cfg = cfg.model_wrapper_cfg = None
+    build_runner(cfg)
+    assert cfg.model.norm_cfg.type == 'BN'
+    assert cfg.model_wrapper_cfg.device_ids is None
+
+
+def test_the_wrapper_is_not_kept_in_a_dumped_config(
+    no_gpu, connected, tmp_path
+):
+    cfg = launched()
+    build_runner(cfg)
+    assert 'model_wrapper_cfg' in cfg
+    cfg.dump(tmp_path / 'dumped.py')
+    options = dict(find_unused_parameters=True)
+    again = load_config(str(tmp_path / 'dumped.py'), cfg_options=options)
+    assert 'model_wrapper_cfg' not in again
+    again.launcher = 'pytorch'
+    build_runner(again)
+    assert again.model_wrapper_cfg.find_unused_parameters
 
 
 def test_mmengine_connects_processes_with_gpus(gpu, connected, caplog):

@@ -3,6 +3,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 from mmengine.dist import get_rank, get_world_size, is_main_process
@@ -11,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 
 from ...errors import require_whole_number
+from ...openmmlab.scopes import class_of
 from ...registry import HOOKS
 
 # The ways in which the toolboxes' hooks draw a sample.
@@ -57,12 +59,16 @@ class ShowHook(Hook):
             require_whole_number('--show-num', num, 1)
         self.out_dir = out_dir
         self.num = num
-        show = show and is_main_process()
-        hook = dict(hook, show=show, wait_time=wait_time)
-        self._hook = MMENGINE_HOOKS.build(hook)
-        for name in ('draw', 'enable'):
-            if hasattr(self._hook, name):
-                setattr(self._hook, name, True)
+        known = signature(class_of(MMENGINE_HOOKS, hook)).parameters
+        self._hook = MMENGINE_HOOKS.build(
+            {
+                **hook,
+                'show': show and is_main_process(),
+                'wait_time': wait_time,
+                **{key: True for key in ('draw', 'enable') if key in known},
+            }
+        )
+        # mmpretrain's would draw only one sample of an interval.
         self._hook.interval = 1
         self._names: list[str] = []
         self._done = 0
