@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Test a classifier, a detector or a segmentor from a config."""
 
+from mmfft.datasets.check import check_before_run
 from mmfft.datasets.paths import check_data
 from mmfft.engine import (
     apply_test_options,
@@ -71,7 +72,10 @@ def main():
             args.show_num,
         )
         check_data(cfg, 'test')
-        dump_metrics(build_runner(cfg).test(), args.out)
+        runner = build_runner(cfg)
+        if not args.skip_data_check:
+            check_before_run(cfg, runner.logger, 'test')
+        dump_metrics(runner.test(), args.out)
 
 
 if __name__ == '__main__':

@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Train a classifier, a detector or a segmentor from a config."""
 
+from mmfft.datasets.check import check_before_run
 from mmfft.datasets.paths import check_data
 from mmfft.engine import (
     apply_train_options,
@@ -51,7 +52,10 @@ def main():
         )
         check_data(cfg, 'train', 'val')
         check_agreement(cfg)
-        build_runner(cfg).train()
+        runner = build_runner(cfg)
+        if not args.skip_data_check:
+            check_before_run(cfg, runner.logger, 'train', 'val')
+        runner.train()
 
 
 if __name__ == '__main__':

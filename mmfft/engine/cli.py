@@ -49,6 +49,11 @@ def run_parser(description: str) -> argparse.ArgumentParser:
         default='none',
         help='job launcher',
     )
+    parser.add_argument(
+        '--skip-data-check',
+        action='store_true',
+        help='run without a check of annotations and folders',
+    )
     # torch.distributed.launch passes it in addition to the environment
     # variable, which is the one that is read.
     parser.add_argument('--local_rank', '--local-rank', help=argparse.SUPPRESS)

@@ -142,6 +142,23 @@ def test_files_of_a_backend(folder):
     assert (images['train'], problems) == (1, [])
 
 
+def test_only_images_are_behind_a_backend(folder):
+    write_png('images/1.png')
+    (folder / 'list.txt').write_text('1.png 0\n')
+    args = dict(backend='elsewhere', path_mapping={'far/': ''})
+    dataset = dict(
+        type='CustomDataset',
+        ann_file='list.txt',
+        data_prefix='far/images',
+        pipeline=[dict(LOAD, backend_args=args)],
+    )
+    images, problems = check_dataset(config('mmpretrain', dataset))
+    assert (images['train'], problems) == (1, [])
+    dataset['pipeline'] = [LOAD]
+    (problem,) = check_dataset(config('mmpretrain', dataset))[1]
+    assert problem.kind == 'missing file'
+
+
 @pytest.mark.parametrize('scope', ['mmpretrain', 'mmdet', 'mmseg'])
 def test_tests_without_labels(scope, folder):
     write_png('images/1.png')

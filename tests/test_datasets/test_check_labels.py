@@ -242,6 +242,9 @@ def test_metainfo_is_missing(coco):
     assert '3 of 3 boxes are dropped' in problem.what
     assert "metainfo=dict(classes=('a', 'b'))" in problem.fix
     assert problem.level == 'fatal'
+    # Only in training: the other splits are not compared with nothing.
+    coco.cfg.val_dataloader.dataset.metainfo = dict(classes=('a', 'b'))
+    assert {p.split for p in coco.check()[1]} == {'train'}
 
 
 def test_classes_that_were_chosen(coco):
@@ -361,6 +364,18 @@ def test_a_list_of_labels(folders, tmp_path):
     path.write_text('a/1.png 0\nb/1.png,1\n')
     _, problems = check_dataset(folders)
     assert "line 2 is 'b/1.png,1'" in the(problems, 'broken annotations').what
+
+
+def test_a_list_beside_folders(folders, tmp_path):
+    """Like ImageNet's, whose folders have other names than its classes."""
+    for split in ('train', 'val'):
+        dataset = folders[f'{split}_dataloader'].dataset
+        dataset.metainfo = dict(classes=('first', 'second', 'third'))
+    folders.val_dataloader.dataset.ann_file = 'list.txt'
+    path = tmp_path / 'val' / 'list.txt'
+    path.write_text('a/1.png 0\nb/1.png 1\nc/1.png 2\n')
+    images, problems = check_dataset(folders)
+    assert problems == images.notes == []
 
 
 # -------------------------------------------------------------- label images

@@ -42,10 +42,16 @@ def check_images(
     problems, values = [], Counter()
     if not items:
         return problems, values
+    load_labels = _label_step(part)
+    if part.unit == 'pixel' and load_labels is None:
+        what = 'label images: no step of the pipeline loads them'
+        problems.append(
+            Problem('not checked', part.folder, what, level='note')
+        )
     check = partial(
         _check_item,
         read=_ImageReader(_loading_steps(part, items[0])),
-        load_labels=_label_step(part),
+        load_labels=load_labels,
         num_classes=len(part.classes or ()),
         ignored=getattr(part.dataset, 'ignore_index', 255),
     )

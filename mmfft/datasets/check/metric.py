@@ -81,7 +81,7 @@ def check_coco_metric(
             fix='write iscrowd=0 for single objects, also with masks in RLE',
         )
     yield from _compare_images(where, truth, image_ids)
-    if labels is not None:
+    if labels:
         yield from _compare_labels(where, names, list(labels))
 
 

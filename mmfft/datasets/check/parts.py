@@ -155,8 +155,8 @@ def is_there(path: str, backend_args: dict | None = None) -> bool:
     """Whether a path exists; True if its backend cannot say."""
     try:
         return exists(path, backend_args=backend_args)
-    # Backends for http and lmdb can only read.
-    except (AttributeError, NotImplementedError):
+    # Backends for http and lmdb can only read, others are not installed.
+    except Exception:
         return True
 
 
@@ -232,9 +232,12 @@ def read(split: str, dataset_cfg: dict) -> tuple[Part | None, list[Problem]]:
 
 
 def _missing_paths(dataset_cfg: dict) -> Iterator[Problem]:
-    backend_args = dataset_cfg.get('backend_args')
+    # Images may be elsewhere than annotations.
+    backends = [dataset_cfg.get('backend_args')]
+    for step in dataset_cfg.get('pipeline') or []:
+        backends += [step.get('backend_args'), step.get('file_client_args')]
     for key, path in data_paths(dataset_cfg):
-        if not is_there(path, backend_args):
+        if not any(is_there(path, args) for args in backends):
             what = f'{key} of the data set does not exist'
             parent = os.path.dirname(os.path.normpath(path))
             if is_on_this_disk(dataset_cfg) and os.path.isdir(parent):

@@ -56,7 +56,9 @@ def check_dataset(cfg: Config, nproc: int = 1) -> tuple[Counter, list]:
             part.items = []
         found += name_split(problems, split, datasets)
     found += compare(cfg, parts, ('val', 'test'))
-    images.classes = {part.split: classes.by_name(part) for part in parts}
+    images.classes = {
+        part.split: classes.by_name(part) for part in parts if part.counts
+    }
     images.unit = parts[0].unit if parts else 'image'
     images.notes = [problem for problem in found if problem.level == 'note']
     return images, [problem for problem in found if problem.level != 'note']
