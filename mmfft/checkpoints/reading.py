@@ -35,7 +35,7 @@ def read_file(path: str, map_location=None) -> dict:
     if not file.exists():
         raise ConfigError(f'checkpoint {path!r} does not exist')
     if not file.is_file():
-        raise ConfigError(f'checkpoint {path!r} {_kind_of_folder(file)}')
+        raise ConfigError(f'checkpoint {path!r} {kind_of_folder(file)}')
     head = _head(file)
     if _is_safetensors(head, file.stat().st_size):
         return _read_safetensors(file, map_location)
@@ -95,7 +95,8 @@ def _head(file: Path) -> bytes:
         return stream.read(512)
 
 
-def _kind_of_folder(folder: Path) -> str:
+def kind_of_folder(folder: Path) -> str:
+    """Say what a folder is that was given instead of a file."""
     names = {path.name for path in folder.iterdir()}
     if '.metadata' in names:
         return (

@@ -52,7 +52,8 @@ class Predictor:
         self.device = torch.device(device)
         enter_scope(cfg)
         self._infer, self._answer = task(_plain(cfg), checkpoint, device)
-        # The inferencers only warn of weights that the file lacks.
+        # The inferencers only warn of weights that the file lacks, unless the
+        # backbone is one of ours.
         load_weights(self._infer.model, checkpoint)
 
     @property

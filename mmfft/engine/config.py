@@ -255,8 +255,7 @@ def apply_test_options(
     """
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
-    # That of a config which train.py has dumped.
-    cfg.resume = False
+    cfg.resume = False  # set in the dumped config of a run with --resume
     if cfg.filename:
         name, suffix = os.path.splitext(cfg.filename)
         # Under this name the config is dumped: that of the training stays, and

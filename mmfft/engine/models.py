@@ -11,6 +11,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from ..checkpoints import unwrap
+from ..checkpoints.reading import kind_of_folder
 from ..errors import ConfigError
 from ..openmmlab.scopes import enter_scope
 from ..openmmlab.weights import load_into
@@ -91,7 +92,10 @@ def require_checkpoint(checkpoint: str) -> None:
         checkpoint (str): Path of a file; a URL is not checked.
 
     Raises:
-        ConfigError: If the file does not exist.
+        ConfigError: If the file does not exist, or is a folder.
     """
-    if not Path(checkpoint).is_file() and '://' not in checkpoint:
+    path = Path(checkpoint)
+    if path.is_dir():
+        raise ConfigError(f'checkpoint {checkpoint!r} {kind_of_folder(path)}')
+    if not path.is_file() and '://' not in checkpoint:
         raise ConfigError(f'checkpoint {checkpoint!r} does not exist')

@@ -73,11 +73,11 @@ class Fit:
             reasons = self.differing + ([first_few(shapes)] if shapes else [])
             parts.append(f'does not fit the config: {"; ".join(reasons)}')
         if self.missing:
+            whole = f', and all of {", ".join(self.parts)}'
             parts.append(
                 f'lacks {len(self.missing)} tensors of the '
                 f"config's model, such as {self.missing[:3]}"
-                + (f', and all of {", ".join(self.parts)}' * bool(self.parts))
-                + '; it has '
+                f'{whole if self.parts else ""}; it has '
                 f'{(self.left_over or self.names)[:3]}'
             )
         return f'{source} {"; it ".join(parts)}'

@@ -90,6 +90,8 @@ def test_what_does_not_fit_is_refused(part, tmp_path):
     )
     with pytest.raises(ConfigError, match="'none.pth' does not exist"):
         build_model(cfg, 'none.pth', part)
+    with pytest.raises(ConfigError, match="folder: give .* as 'other.pth'"):
+        build_model(cfg, str(tmp_path), part)
 
 
 def test_weights_of_another_model_are_refused(tmp_path):

@@ -252,6 +252,19 @@ def test_show_needs_a_display(checkpoint, monkeypatch):
         apply_test_options(cfg, checkpoint, show_num=2)
 
 
+def test_a_test_loads_and_does_not_resume(checkpoint):
+    ours = dict(type='mmfft.CheckLoadHook')
+    cfg = Config(dict(resume=True, custom_hooks=[dict(type='Other'), ours]))
+    apply_test_options(cfg, checkpoint)
+    assert (cfg.load_from, cfg.resume) == (checkpoint, False)
+    assert 'allow_missing' not in cfg.custom_hooks[1]
+    apply_test_options(cfg, checkpoint, allow_missing=True)
+    assert [hook.get('allow_missing') for hook in cfg.custom_hooks] == [
+        None,
+        True,
+    ]
+
+
 def test_predictions_and_metrics(checkpoint, tmp_path):
     cfg = Config(
         dict(default_scope='mmdet', test_evaluator=dict(type='CocoMetric'))

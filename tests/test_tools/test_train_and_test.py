@@ -189,6 +189,22 @@ def test_a_test_needs_weights_for_the_whole_model(
     assert why in said and 'accuracy/top1' in said
 
 
+def test_a_published_file_gives_the_same_metric(
+    pretrained, tmp_path, digit_scenes, call_tool, capsys
+):
+    tool = 'model_converters/publish_model.py'
+    call_tool(tool, pretrained, 'public.pth', cwd=tmp_path)
+    (public,) = tmp_path.glob('public-*.pth')
+    for name, file in [('ours', pretrained), ('public', public)]:
+        call_tool(
+            'test.py', CLS, file, '--work-dir', tmp_path / 'work',
+            '--out', f'{name}.json', '--cfg-options',
+            *small_data('mmpretrain', digit_scenes), cwd=tmp_path,
+        )  # fmt: skip
+    metrics = [load(str(tmp_path / f'{n}.json')) for n in ('ours', 'public')]
+    assert metrics[0]['accuracy/top1'] == metrics[1]['accuracy/top1']
+
+
 def test_training_takes_what_fits_and_says_what_does_not(
     pretrained, tmp_path, digit_scenes, call_tool, capsys
 ):
@@ -214,7 +230,7 @@ def test_training_takes_what_fits_and_says_what_does_not(
     )  # fmt: skip
     said = capsys.readouterr().out
     assert 'do not match exactly' not in said
-    report = said[said.index('load_from ') :].splitlines()
+    report = said[said.index("load_from '") :].splitlines()
     assert report[0].endswith(': 105 of 110 tensors of the model loaded')
     assert [line.strip() for line in report[1:3]] == [
         'model.backbone.in_channels is 1, 3 in the file',

@@ -23,7 +23,7 @@ SEG = DEMO + 'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py'
 @pytest.mark.skipif(
     not find_spec('pytorch_grad_cam'), reason='needs the extra vis'
 )
-def test_class_activation_map(tmp_path, call_tool):
+def test_class_activation_map(tmp_path, call_tool, capsys):
     """mmpretrain's tool against the formula of Grad-CAM."""
 
     pixels = np.random.default_rng(0).integers(
@@ -33,11 +33,18 @@ def test_class_activation_map(tmp_path, call_tool):
     cfg = load(CLS)
     checkpoint = save_random_weights(cfg, tmp_path)
     layer = 'backbone.stages.2.1'
-    call_tool(
+    args = (
         'analysis_tools/vis_cam.py', tmp_path / 'noise.png', ROOT / CLS,
         checkpoint, '--target-layers', layer, '--target-category', 3,
-        '--save-path', tmp_path / 'cam.png', cwd=tmp_path,
+        '--save-path', tmp_path / 'cam.png',
     )  # fmt: skip
+    # Of a head with random numbers, nothing is drawn.
+    four = ('--cfg-options', 'model.head.num_classes=4')
+    with pytest.raises(SystemExit):
+        call_tool(*args, *four, cwd=tmp_path)
+    said = capsys.readouterr().err
+    assert 'model.head.num_classes is 4, 10 in the file' in said
+    call_tool(*args, cwd=tmp_path)
     shown = np.asarray(Image.open(tmp_path / 'cam.png')).astype(int)
 
     model = build_model(cfg, checkpoint)
