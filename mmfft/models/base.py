@@ -301,7 +301,7 @@ class FourierBackbone(nn.Module):
                 logging.WARNING,
             )
             return
-        if all(incoming[name].is_set_to(own[name]) for name in loaded):
+        if all(_same_memory(incoming[name], own[name]) for name in loaded):
             return  # its own weights, which have been reported before
         self._log(
             f'{type(self).__name__}: loaded {len(loaded)} of {len(own)} '
@@ -480,6 +480,13 @@ def _take_backbone_of_classifier(state_dict: dict) -> None:
     for name in list(state_dict):
         if name.startswith('backbone.'):
             state_dict[name.removeprefix('backbone.')] = state_dict.pop(name)
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    # Not by data_ptr() or is_set_to(), which a tensor of the meta device or a
+    # fake one does not have.
+    storages = (tensor.untyped_storage()._cdata for tensor in (one, other))
+    return len(set(storages)) == 1
 
 
 def _agree(own: object, theirs: object) -> bool:
