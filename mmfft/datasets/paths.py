@@ -38,10 +38,7 @@ def check_data(cfg: Config, *splits: str) -> None:
         for dataset in leaf_datasets(loader['dataset']):
             if downloads(cfg, dataset):
                 continue
-            backends = list(_backends(dataset))
-            for key, path in data_paths(dataset):
-                if any(_may_exist(path, backend) for backend in backends):
-                    continue
+            for key, path in missing_paths(dataset):
                 hint = cfg.get('data_preparation')
                 raise ConfigError(
                     f'{key} of {split}_dataloader does not exist: {path!r}'
@@ -63,6 +60,22 @@ def downloads(cfg: Config, dataset: dict) -> bool:
     return asked is not None and bool(dataset.get('download', asked.default))
 
 
+def missing_paths(dataset: dict) -> Iterator[tuple[str, str]]:
+    """List the paths that do not exist, as far as their backends can tell.
+
+    Args:
+        dataset (dict): Config of a data set, from :func:`leaf_datasets`.
+
+    Yields:
+        tuple[str, str]: As :func:`data_paths`.
+    """
+    # Images may be elsewhere than annotations.
+    backends = list(_backends(dataset))
+    for key, path in data_paths(dataset):
+        if not any(may_exist(path, backend) for backend in backends):
+            yield key, path
+
+
 def _backends(dataset: dict) -> Iterator[dict | None]:
     """Arguments of the backends with which a data set reads its files."""
     yield dataset.get('backend_args')
@@ -72,7 +85,8 @@ def _backends(dataset: dict) -> Iterator[dict | None]:
                 yield step[key]
 
 
-def _may_exist(path: str, backend_args: dict | None) -> bool:
+def may_exist(path: str, backend_args: dict | None = None) -> bool:
+    """Whether a path exists; True if its backend cannot say."""
     if backend_args is None:
         return '://' in path or os.path.exists(path)
     try:

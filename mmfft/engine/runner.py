@@ -11,17 +11,19 @@ from mmengine.dist import is_main_process
 from mmengine.fileio import dump
 from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
-from torch import backends, cuda, distributed, nn
+from torch import backends, cuda, distributed
 
 from ..collect_env import mmfft_env
 from ..errors import ConfigError
-from ..openmmlab.scopes import is_subclass
+from ..openmmlab.scopes import class_name
 from .console import BriefRun
 from .hooks import AtomicCheckpointHook, ExactResumeHook
 from .resume import NEWEST, NEWEST_ELSE_FILE
 
 # PyTorch's own limit, and the one that is put in its place.
 _DEFAULT_PLANS, _MAX_PLANS = 4096, 512
+# Names of the norm that runs only on GPUs, mmengine's and PyTorch's.
+_SYNC_BN = ('SyncBN', 'SyncBatchNorm')
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -155,18 +157,12 @@ def _without_sync_bn(cfg: dict | list | tuple) -> int:
     """Replace SyncBN with BN; return the number of replacements."""
     changed = 0
     for value in cfg.values() if isinstance(cfg, dict) else cfg:
-        if isinstance(value, dict) and _is_sync_bn(value.get('type')):
+        if isinstance(value, dict) and class_name(value) in _SYNC_BN:
             value['type'] = 'BN'
             changed += 1
         elif isinstance(value, (dict, list, tuple)):
             changed += _without_sync_bn(value)
     return changed
-
-
-def _is_sync_bn(kind) -> bool:
-    if isinstance(kind, str):
-        return kind.rpartition('.')[2] in ('SyncBN', 'SyncBatchNorm')
-    return is_subclass(kind, nn.SyncBatchNorm)
 
 
 def dump_metrics(metrics: dict, out: Sequence[str]) -> None:

@@ -22,11 +22,12 @@ from mmengine.optim import (
     OptimWrapper,
     build_optim_wrapper,
 )
-from mmengine.registry import EVALUATOR, init_default_scope
+from mmengine.registry import EVALUATOR
 from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import ConfigError
+from ..openmmlab.scopes import enter_scope, toolbox
 from .agreement import find_disagreements
 from .models import build_model
 from .quiet import quiet
@@ -90,7 +91,7 @@ def try_steps(cfg: Config) -> list[Failure]:
         list[Failure]: What a run would end with; of each of the two steps,
         only the first failure.
     """
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    enter_scope(cfg)
     with tempfile.TemporaryDirectory() as folder, _seeded():
         cfg = _shortened(cfg, folder)
         failures: list[Failure] = []
@@ -118,7 +119,7 @@ def _seeded() -> Iterator[None]:
 def _shortened(cfg: Config, folder: str) -> Config:
     """Copy of a config that is read in this process and writes nothing."""
     cfg = deepcopy(cfg)
-    detects = cfg.get('default_scope') == 'mmdet'
+    detects = toolbox(cfg) == 'mmdet'
     most = _MOST_OF_DETECTOR if detects else _MOST_SAMPLES
     for split in ('train', 'val'):
         loader = cfg.get(f'{split}_dataloader')

@@ -135,6 +135,21 @@ def class_of(registry: Registry, kind, cfg: Config | None = None):
         return scoped_registry.get(kind)
 
 
+def class_name(kind) -> str:
+    """Name of the class that a ``type`` means, without scope and module.
+
+    Args:
+        kind (dict | str | type): Config with a ``type``, or the ``type``.
+
+    Returns:
+        str: The name; empty if there is none.
+    """
+    if isinstance(kind, Mapping):
+        kind = kind.get('type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    return name.rpartition('.')[2]
+
+
 def is_subclass(cls, *parents: type) -> bool:
     """Whether something from :func:`class_of` is one of these classes."""
     return isinstance(cls, type) and issubclass(cls, parents)

@@ -9,9 +9,12 @@ from logging import Logger
 import numpy as np
 from mmengine.config import Config
 from mmengine.dist import broadcast_object_list, is_main_process
+from mmengine.registry import DATASETS
 
 from ...errors import ConfigError
-from .parts import find_class, find_datasets, is_on_this_disk, may_download
+from ...openmmlab.scopes import class_of, toolbox
+from ..paths import downloads
+from .parts import find_datasets, is_on_this_disk
 from .problems import Problem
 from .survey import TOOLBOXES, compare, missing_files, name_split, survey
 
@@ -34,7 +37,7 @@ def check_before_run(cfg: Config, logger: Logger, *loaders: str) -> None:
             the main one end without a message, with status 2.
     """
     found: list = []
-    if is_main_process() and cfg.get('default_scope') in (None, *TOOLBOXES):
+    if is_main_process() and toolbox(cfg) in (None, *TOOLBOXES):
         try:
             with _same_random_state():
                 found = [*_look_before_run(cfg, loaders)]
@@ -70,13 +73,9 @@ def _look_before_run(cfg: Config, loaders: Sequence[str]) -> Iterator[Problem]:
     parts = []
     datasets = find_datasets(cfg, loaders)
     for split, dataset_cfg in datasets.items():
-        try:
-            if not is_on_this_disk(dataset_cfg):
-                continue
-            if may_download(find_class(dataset_cfg)):
-                continue
-        # The run itself says why a class cannot be found.
-        except Exception:
+        if class_of(DATASETS, dataset_cfg, cfg) is None:
+            continue  # as the run itself will say
+        if downloads(cfg, dataset_cfg) or not is_on_this_disk(dataset_cfg):
             continue
         part, problems = survey(cfg, split, dataset_cfg)
         if part is not None:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from mmengine.fileio import get
 
+from ...openmmlab.scopes import class_name
 from . import coco
 from .names import few
-from .parts import Part, type_name
+from .parts import Part
 from .problems import Problem
 
 _FIXES = {
@@ -184,7 +185,7 @@ def _compare_names(part, classes, names, boxes, kept) -> Iterator[Problem]:
         if not part.classes_given:
             what += (
                 f', which are the {len(classes)} of '
-                f'{type_name(type(part.dataset))}, because metainfo has none'
+                f'{class_name(type(part.dataset))}, because metainfo has none'
             )
         if kept and part.classes_given:
             yield Problem('other classes', where, what, level='note')

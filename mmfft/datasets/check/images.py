@@ -15,8 +15,9 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from rich.progress import track
 
+from ...openmmlab.scopes import class_name
 from . import segmentation
-from .parts import Part, type_name
+from .parts import Part
 from .problems import Problem
 
 # How files of a kind start, and how they end if they are complete.
@@ -104,7 +105,7 @@ def _label_step(part: Part) -> Callable | None:
     if part.unit != 'pixel':
         return None
     for cfg in part.cfg.get('pipeline') or []:
-        if 'Annotation' in type_name(cfg['type']):
+        if 'Annotation' in class_name(cfg):
             return TRANSFORMS.build(cfg)
     return None
 

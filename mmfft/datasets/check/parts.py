@@ -12,10 +12,11 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.fileio import exists, list_from_file
+from mmengine.fileio import list_from_file
 from mmengine.registry import DATASETS
 
-from ..paths import data_paths, leaf_datasets
+from ...openmmlab.scopes import class_name, class_of, leaf_datasets
+from ..paths import data_paths, missing_paths
 from . import coco
 from .folders import common_ending, describe
 from .problems import Problem
@@ -85,13 +86,12 @@ class Part:
         steps = [
             step
             for step in self.cfg.get('pipeline') or []
-            if type_name(step['type'])
-            in ('LoadImageFromFile', 'LoadAnnotations')
+            if class_name(step) in ('LoadImageFromFile', 'LoadAnnotations')
         ]
         # Other loaders may read from an archive.
         return (
             is_on_this_disk(self.cfg)
-            and any('Image' in type_name(step['type']) for step in steps)
+            and any('Image' in class_name(step) for step in steps)
             and all(
                 _is_local(step.get('backend_args'))
                 and not step.get('file_client_args')
@@ -130,13 +130,6 @@ def find_datasets(cfg: Config, loaders: Sequence[str]) -> dict[str, dict]:
     return splits
 
 
-def type_name(kind: str | type) -> str:
-    """Name of a class without its scope."""
-    return (kind if isinstance(kind, str) else kind.__name__).rpartition('.')[
-        2
-    ]
-
-
 def is_on_this_disk(dataset_cfg: dict) -> bool:
     """Whether a data set reads its files without a backend."""
     return _is_local(dataset_cfg.get('backend_args')) and not any(
@@ -149,36 +142,6 @@ def _is_local(backend_args: dict | None) -> bool:
     return set(backend) <= {'backend'} and (
         backend.get('backend', 'local') in ('local', 'disk')
     )
-
-
-def is_there(path: str, backend_args: dict | None = None) -> bool:
-    """Whether a path exists; True if its backend cannot say."""
-    try:
-        return exists(path, backend_args=backend_args)
-    # Backends for http and lmdb can only read, others are not installed.
-    except Exception:
-        return True
-
-
-def find_class(dataset_cfg: dict) -> type:
-    """Find the class of a data set.
-
-    Raises:
-        Exception: Whatever the registry raises if there is none.
-    """
-    kind = dataset_cfg['type']
-    if not isinstance(kind, str):
-        return kind
-    with DATASETS.switch_scope_and_registry(None) as registry:
-        cls = registry.get(kind)
-    if cls is None:
-        raise KeyError(f'{kind} is not in the registry of data sets')
-    return cls
-
-
-def may_download(cls: type) -> bool:
-    """Whether a class downloads data that are missing."""
-    return 'download' in inspect.signature(cls.__init__).parameters
 
 
 def read(split: str, dataset_cfg: dict) -> tuple[Part | None, list[Problem]]:
@@ -203,7 +166,7 @@ def read(split: str, dataset_cfg: dict) -> tuple[Part | None, list[Problem]]:
     except Exception as error:
         return None, [_broken(where, error)]
     if not isinstance(dataset, BaseDataset):
-        name = type_name(type(dataset))
+        name = class_name(type(dataset))
         what = f'{name} is no BaseDataset of mmengine: nothing is checked'
         return None, [Problem('not checked', where, what, level='note')]
     truth = None
@@ -232,18 +195,13 @@ def read(split: str, dataset_cfg: dict) -> tuple[Part | None, list[Problem]]:
 
 
 def _missing_paths(dataset_cfg: dict) -> Iterator[Problem]:
-    # Images may be elsewhere than annotations.
-    backends = [dataset_cfg.get('backend_args')]
-    for step in dataset_cfg.get('pipeline') or []:
-        backends += [step.get('backend_args'), step.get('file_client_args')]
-    for key, path in data_paths(dataset_cfg):
-        if not any(is_there(path, args) for args in backends):
-            what = f'{key} of the data set does not exist'
-            parent = os.path.dirname(os.path.normpath(path))
-            if is_on_this_disk(dataset_cfg) and os.path.isdir(parent):
-                what += f'; {describe(parent)}'
-            fix = f'correct {key}'
-            yield Problem('missing file', path, what, '', fix, 'fatal')
+    for key, path in missing_paths(dataset_cfg):
+        what = f'{key} of the data set does not exist'
+        parent = os.path.dirname(os.path.normpath(path))
+        if is_on_this_disk(dataset_cfg) and os.path.isdir(parent):
+            what += f'; {describe(parent)}'
+        fix = f'correct {key}'
+        yield Problem('missing file', path, what, '', fix, 'fatal')
 
 
 def _unsafe_files(dataset_cfg: dict) -> Iterator[Problem]:
@@ -257,11 +215,9 @@ def _unsafe_files(dataset_cfg: dict) -> Iterator[Problem]:
 
 
 def _build(dataset_cfg: dict):
-    cls = find_class(dataset_cfg)
-    wanted = dict(lazy_init=True, pipeline=[])
-    options = {k: v for k, v in wanted.items() if _takes(cls, k)}
-    if may_download(cls):
-        options['download'] = False
+    cls = class_of(DATASETS, dataset_cfg)
+    wanted = dict(lazy_init=True, pipeline=[], download=False)
+    options = {k: v for k, v in wanted.items() if cls and _takes(cls, k)}
     with DATASETS.switch_scope_and_registry(None) as registry:
         return registry.build({**dataset_cfg, **options})
 

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from mmengine.config import Config
 
+from ...openmmlab.scopes import class_name
+from ..paths import may_exist
 from . import classes, classification, coco, detection, segmentation
 from .folders import describe, not_there
 from .metric import check_coco_metric
-from .parts import Part, is_there, no_image, read, type_name
+from .parts import Part, no_image, read
 from .problems import Problem
 
 TOOLBOXES = ('mmpretrain', 'mmdet', 'mmseg', 'mmengine')
@@ -40,7 +42,7 @@ def survey(
         problems += _look_at_labels(part, _num_classes(cfg.get('model') or {}))
     # Of a class that is not the toolbox's own, anything may be different.
     except Exception as error:
-        name = type_name(type(part.dataset))
+        name = class_name(type(part.dataset))
         what = f'the labels of {name}: {type(error).__name__}: {error}'
         problems.append(Problem('not checked', part.where, what, level='note'))
     problems += _check_whole_folders(part)
@@ -57,7 +59,7 @@ def _look_at_labels(part: Part, num_classes: int | None) -> list[Problem]:
         return [*classification.look(part, num_classes)]
     if first.get('seg_map_path'):
         return [*segmentation.look(part, num_classes)]
-    name = type_name(type(part.dataset))
+    name = class_name(type(part.dataset))
     what = f'{name} has no labels that this check knows; only images are read'
     return [Problem('not checked', part.where, what, level='note')]
 
@@ -202,8 +204,8 @@ def _check_evaluator(
     if not path:
         return
     backend_args = evaluator.get('backend_args')
-    is_coco = type_name(evaluator['type']) == 'CocoMetric'
-    if not is_there(path, backend_args):
+    is_coco = class_name(evaluator) == 'CocoMetric'
+    if not may_exist(path, backend_args):
         what = 'ann_file of the evaluator does not exist'
         level = 'fatal' if is_coco else 'problem'
         yield Problem('missing file', path, what, level=level)

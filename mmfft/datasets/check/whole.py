@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
 
 from ...errors import require_whole_number
-from ...openmmlab.scopes import choose_by_scope
+from ...openmmlab.scopes import choose_by_scope, enter_scope, toolbox
 from . import classes, segmentation
 from .images import check_images
 from .parts import Part, find_datasets
@@ -37,12 +36,10 @@ def check_dataset(cfg: Config, nproc: int = 1) -> tuple[Counter, list]:
         ConfigError: If the config is for another toolbox, or ``nproc`` is not
             positive.
     """
-    scope = cfg.get('default_scope')
-    if scope is not None:
+    if toolbox(cfg) is not None:
         choose_by_scope(cfg, dict.fromkeys(TOOLBOXES))
     require_whole_number('nproc', nproc, 1)
-    if scope is not None:
-        init_default_scope(scope)
+    enter_scope(cfg)
     images, found = Overview(), []
     parts = []
     datasets = find_datasets(cfg, ('train', 'val', 'test'))

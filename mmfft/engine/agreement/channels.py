@@ -7,8 +7,9 @@ from mmengine.config import Config
 from torch import nn
 
 from ...models import FourierBackbone
+from ...openmmlab.scopes import class_name
 from ..features import Part, unused_outputs
-from .settings import Disagreement, is_list, key_of, type_of
+from .settings import Disagreement, is_list, key_of
 
 
 def channels(cfg, parts, model) -> list[Disagreement]:
@@ -109,7 +110,7 @@ def idle_weights(cfg, model, outs, parts) -> Iterator[Disagreement]:
 
 def _may_be_idle(cfg: Config) -> bool:
     """Whether nothing in the run minds weights without a gradient."""
-    strategy = type_of(cfg.get('strategy') or dict(type='DDPStrategy'))
+    strategy = class_name(cfg.get('strategy') or dict(type='DDPStrategy'))
     wrapper = cfg.get('model_wrapper_cfg')
     if wrapper is None:
         wrapper = (cfg.get('strategy') or {}).get('model_wrapper')
@@ -120,7 +121,7 @@ def _may_be_idle(cfg: Config) -> bool:
         )
     return (
         strategy != 'DDPStrategy'
-        or not type_of(wrapper).endswith('DistributedDataParallel')
+        or not class_name(wrapper).endswith('DistributedDataParallel')
         or bool(wrapper.get('find_unused_parameters'))
         or bool(wrapper.get('static_graph'))
     )

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from mmengine.config import Config
 from mmengine.logging import print_log
-from mmengine.registry import init_default_scope
 
 from ...errors import ConfigError
+from ...openmmlab.scopes import enter_scope
 from ..features import build_on_meta, run_parts
 from .channels import channels, idle_weights, image_channels
 from .classes import class_names, palettes, same_order
@@ -60,7 +60,7 @@ def find_disagreements(
     """
     if 'model' not in cfg:
         return []
-    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    enter_scope(cfg)
     found = list(old_mixup(cfg))
     found += [d for split in splits for d in palettes(cfg, split)]
     model = build_on_meta(cfg)

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 
 from mmengine.config import Config
 
-from ...datasets.paths import leaf_datasets
+from ...openmmlab.scopes import leaf_datasets, toolbox
 from .settings import Data, Disagreement, is_list
 
 
 def palettes(cfg: Config, split: str) -> Iterator[Disagreement]:
     """Mmseg cannot build a data set that has fewer colours than classes."""
     loader = cfg.get(f'{split}_dataloader')
-    if cfg.get('default_scope') != 'mmseg' or not isinstance(loader, dict):
+    if toolbox(cfg) != 'mmseg' or not isinstance(loader, dict):
         return
     for leaf in leaf_datasets(loader['dataset']):
         metainfo = leaf.get('metainfo') or {}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mmengine.config import Config
 from torch import nn
 
+from ...openmmlab.scopes import class_name
 from .settings import (
     Disagreement,
     against_data,
@@ -15,7 +16,6 @@ from .settings import (
     key_of,
     metrics,
     transforms,
-    type_of,
 )
 
 
@@ -27,7 +27,7 @@ def old_mixup(cfg: Config) -> Iterator[Disagreement]:
         if isinstance(augment, dict) and 'num_classes' in augment:
             yield Disagreement(
                 'model.train_cfg.augments',
-                f'{type_of(augment)} takes no num_classes='
+                f'{class_name(augment)} takes no num_classes='
                 f'{augment["num_classes"]} (mmpretrain before 1.0): the '
                 'number of classes is data_preprocessor.num_classes',
             )

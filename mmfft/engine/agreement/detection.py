@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mmengine.fileio import exists, load
 
 from ...datasets.paths import data_paths
+from ...openmmlab.scopes import class_name
 from .settings import (
     LOAD_LABELS,
     Data,
@@ -16,7 +17,6 @@ from .settings import (
     key_of,
     metrics,
     transforms,
-    type_of,
     with_different_classes,
 )
 
@@ -56,7 +56,9 @@ def _masks(cfg, model, data) -> Iterator[Disagreement]:
                 )
         return
     for one in data.get('train', []):
-        loads = [s for s in transforms(one.cfg) if type_of(s) == LOAD_LABELS]
+        loads = [
+            s for s in transforms(one.cfg) if class_name(s) == LOAD_LABELS
+        ]
         if loads and not any(step.get('with_mask') for step in loads):
             yield Disagreement(
                 f'{one.where}.pipeline',

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
+from ...openmmlab.scopes import class_name
 from .settings import (
     LOAD_LABELS,
     Data,
@@ -14,7 +15,6 @@ from .settings import (
     key_of,
     metrics,
     transforms,
-    type_of,
     with_different_classes,
 )
 
@@ -105,7 +105,7 @@ def _ignored(cfg, model, where, head, data) -> Iterator[Disagreement]:
     ours = head.ignore_index
     where = f'{where}.ignore_index'
     for key, metric in metrics(cfg, data):
-        if type_of(metric) != 'IoUMetric':
+        if class_name(metric) != 'IoUMetric':
             continue
         theirs = metric.get('ignore_index', 255)
         if theirs == ours:
@@ -147,7 +147,7 @@ def _zero_label(data: Data) -> Iterator[Disagreement]:
     if reduced is None:
         return
     for step in transforms(data.cfg):
-        loads = type_of(step) == LOAD_LABELS
+        loads = class_name(step) == LOAD_LABELS
         theirs = step.get('reduce_zero_label') if loads else None
         if theirs is not None and theirs != reduced:
             yield Disagreement(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ...datasets.paths import leaf_datasets
+from ...openmmlab.scopes import leaf_datasets
 from ..quiet import quiet
 
 LOAD_LABELS = 'LoadAnnotations'
@@ -109,13 +109,6 @@ def key_of(module_name: str) -> str:
         f'[{part}]' if part.isdecimal() else f'.{part}'
         for part in module_name.split('.')
     )
-
-
-def type_of(cfg: dict) -> str:
-    """Name of a class, without its scope."""
-    type_ = cfg.get('type')
-    name = type_ if isinstance(type_, str) else getattr(type_, '__name__', '')
-    return name.rpartition('.')[2]
 
 
 def is_list(value) -> bool:
