@@ -99,6 +99,7 @@ def test_reading_a_config_again_adds_nothing(
         found = [class_of(registry.HOOKS, hook, cfg) for hook in hooks]
         assert sorted(cls.__name__ for cls in found) == [
             'AtomicCheckpointHook',
+            'BoundHistoryHook',
             'CheckLoadHook',
             'ExactResumeHook',
         ]

@@ -52,9 +52,12 @@ def reset_signals():
     def reset():
         for number, handler in before.items():
             signal.signal(number, handler)
+        # Which a process in the background of a shell does not have.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     yield reset
     reset()
+    signal.signal(signal.SIGINT, before[signal.SIGINT])
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """A run resumed between two steps of the optimizer equals the unbroken one."""
 
-import multiprocessing
 import os
 import socket
 
 import pytest
 import torch
+from forked_ranks import FORKS
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from tiny_runs import (
     EPOCHS,
@@ -133,9 +133,8 @@ def test_two_processes(tmp_path):
     with socket.socket() as free:
         free.bind(('127.0.0.1', 0))
         port = free.getsockname()[1]
-    fork = multiprocessing.get_context('fork')
     ranks = [
-        fork.Process(target=_two_runs, args=(rank, port, tmp_path))
+        FORKS.Process(target=_two_runs, args=(rank, port, tmp_path))
         for rank in range(2)
     ]
     for rank in ranks:
