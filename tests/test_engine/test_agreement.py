@@ -54,6 +54,11 @@ def test_our_configs_agree_with_themselves(config):
 
 
 CASES = {
+    'a training as long as its warm-up': (
+        CLS,
+        {'train_cfg.max_epochs': 1},
+        'param_scheduler[1]: begin=1, end=1 (of the training): the end must',
+    ),
     'classes of a head': (
         DET,
         {'model.roi_head.bbox_head.num_classes': 80},

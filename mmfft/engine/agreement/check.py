@@ -14,6 +14,7 @@ from .channels import channels, idle_weights, image_channels
 from .classes import class_names, palettes, same_order
 from .classification import classification, old_mixup
 from .detection import detection
+from .schedules import schedules
 from .segmentation import segmentation
 from .settings import Disagreement, data_sets
 
@@ -61,7 +62,7 @@ def find_disagreements(
     if 'model' not in cfg:
         return []
     enter_scope(cfg)
-    found = list(old_mixup(cfg))
+    found = [*schedules(cfg), *old_mixup(cfg)]
     found += [d for split in splits for d in palettes(cfg, split)]
     model = build_on_meta(cfg)
     if model is None:
