@@ -72,7 +72,7 @@ def main():
             args.show_num,
         )
         check_data(cfg, 'test')
-        runner = build_runner(cfg)
+        runner = build_runner(cfg, dump_suffix='_test')
         if not args.skip_data_check:
             check_before_run(cfg, runner.logger, 'test')
         dump_metrics(runner.test(), args.out)

@@ -256,11 +256,6 @@ def apply_test_options(
     require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False  # set in the dumped config of a run with --resume
-    if cfg.filename:
-        name, suffix = os.path.splitext(cfg.filename)
-        # Under this name the config is dumped: that of the training stays, and
-        # does not begin from the checkpoint of a test if it is run again.
-        object.__setattr__(cfg, '_filename', f'{name}_test{suffix}')
     for path in out:
         if path.endswith(('.pkl', '.pickle')):
             _dump_predictions(cfg, path)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.device import get_device
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import CheckpointHook
 from mmengine.logging import MMLogger
 from mmengine.runner import IterBasedTrainLoop
@@ -60,8 +60,11 @@ class BriefRun:
       and what is trained on what and for how long. The log file has all
       messages, as ever, and the console every warning.
     - Training that is interrupted says how to continue.
+    - The dumped config of a training is not replaced by that of a test, whose
+      name has the ending ``dump_suffix``.
     """
 
+    dump_suffix = ''
     _short_start: _ShortStart | None = None
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
@@ -75,6 +78,13 @@ class BriefRun:
         strategy = super().build_strategy(*args, **kwargs)
         self._shorten(strategy.logger)
         return strategy
+
+    @master_only
+    def dump_config(self) -> None:
+        """Dump the config into the work directory."""
+        path = Path(self.cfg.filename or f'{self.timestamp}.py')
+        name = f'{path.stem}{self.dump_suffix}{path.suffix}'
+        self.cfg.dump(Path(self.work_dir, name))
 
     def call_hook(self, fn_name: str, **kwargs) -> None:
         """Call the hooks, and say what starts once all is known."""

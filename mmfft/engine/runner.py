@@ -26,7 +26,7 @@ _DEFAULT_PLANS, _MAX_PLANS = 4096, 512
 _SYNC_BN = ('SyncBN', 'SyncBatchNorm')
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, dump_suffix: str = '') -> Runner:
     """Build the Runner of a config, with or without GPUs.
 
     mmengine binds each process to its GPU before it connects the processes,
@@ -39,6 +39,8 @@ def build_runner(cfg: Config) -> Runner:
 
     Args:
         cfg (Config): Config from :func:`load_config`.
+        dump_suffix (str): Addition to the name under which the config is
+            dumped into the work directory. Defaults to none.
 
     Returns:
         Runner: Runner of the config's ``runner_type``, by default mmengine's
@@ -56,7 +58,8 @@ def build_runner(cfg: Config) -> Runner:
             )
         _connect_without_gpus(cfg)
     _limit_fft_plans()
-    runner = _build(_runner_class(cfg.get('runner_type', Runner)), cfg)
+    cls = _runner_class(cfg.get('runner_type', Runner), dump_suffix)
+    runner = _build(cls, cfg)
     report = ''.join(f'\n    {k}: {v}' for k, v in mmfft_env().items())
     runner.logger.info(
         f'mmfft environment:{report}\n', extra=dict(only_in_file=True)
@@ -81,13 +84,14 @@ def _build(cls: type, cfg: Config) -> Runner | FlexibleRunner:
     return runner
 
 
-def _runner_class(runner_type: str | type) -> type:
+def _runner_class(runner_type: str | type, dump_suffix: str) -> type:
     base = runner_type
     if isinstance(base, str):
         base = RUNNERS.get(base)
     if base is None:
         raise ConfigError(f'runner_type={runner_type!r} is not registered')
-    return type(base.__name__, (BriefRun, base), {})
+    added = dict(dump_suffix=dump_suffix)
+    return type(base.__name__, (BriefRun, base), added)
 
 
 def has_gpu() -> bool:

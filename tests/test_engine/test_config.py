@@ -145,13 +145,6 @@ def test_none_is_what_mmengine_does_without_a_setting(
     assert ('AtomicCheckpointHook' in names) != wants_none
 
 
-def test_a_test_leaves_the_config_of_the_training(config_file, checkpoint):
-    cfg = load_config(str(config_file))
-    apply_test_options(cfg, checkpoint)
-    # mmengine dumps it under this name, with the test's load_from.
-    assert cfg.filename == str(config_file).replace('.py', '_test.py')
-
-
 def test_train_options(gpu):
     cfg = Config(
         dict(
