@@ -32,5 +32,14 @@ def build(name, package=models, **kwargs):
     return model
 
 
+def stem_of(name):
+    """Name of the weights that take the channels of the image."""
+    stems = {
+        'gfnet': 'patch_embed.proj.weight',
+        'gfnet-h': 'patch_embed.0.proj.weight',
+    }
+    return stems.get(name, 'downsample_layers.0.conv.weight')
+
+
 def loss_of(outs):
     return sum((out * out).sum() for out in outs)
