@@ -54,6 +54,15 @@ def test_our_configs_agree_with_themselves(config):
 
 
 CASES = {
+    'workers that a loader does not have': (
+        CLS,
+        {
+            'val_dataloader.num_workers': 0,
+            'val_dataloader.persistent_workers': True,
+        },
+        'val_dataloader.persistent_workers: True needs workers, and '
+        'num_workers is 0: set persistent_workers=False, or',
+    ),
     'a training as long as its warm-up': (
         CLS,
         {'train_cfg.max_epochs': 1},

@@ -14,6 +14,7 @@ from .channels import channels, idle_weights, image_channels
 from .classes import class_names, palettes, same_order
 from .classification import classification, old_mixup
 from .detection import detection
+from .loaders import loaders
 from .schedules import schedules
 from .segmentation import segmentation
 from .settings import Disagreement, data_sets
@@ -63,7 +64,8 @@ def find_disagreements(
         return []
     enter_scope(cfg)
     found = [*schedules(cfg), *old_mixup(cfg)]
-    found += [d for split in splits for d in palettes(cfg, split)]
+    for split in splits:
+        found += [*loaders(cfg, split), *palettes(cfg, split)]
     model = build_on_meta(cfg)
     if model is None:
         return found
