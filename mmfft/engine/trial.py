@@ -16,9 +16,7 @@ import torch
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 from mmengine.logging import print_log
-from mmengine.model import PretrainedInit
 from mmengine.optim import (
-    AmpOptimWrapper,
     OptimWrapper,
     build_optim_wrapper,
 )
@@ -27,7 +25,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from ..errors import ConfigError
-from ..openmmlab.scopes import enter_scope, toolbox
+from ..openmmlab.scopes import class_name, enter_scope, toolbox
 from .agreement import find_disagreements
 from .models import build_model
 from .quiet import quiet
@@ -175,8 +173,8 @@ def _drop_pretrained(cfg: dict | list | tuple) -> None:
     if isinstance(cfg, dict) and 'init_cfg' in cfg:
         many = cfg['init_cfg']
         many = many if isinstance(many, (list, tuple)) else [many]
-        files = ('Pretrained', PretrainedInit)
-        kept = [one for one in many if (one or {}).get('type') not in files]
+        files = ('Pretrained', 'PretrainedInit')
+        kept = [one for one in many if class_name(one) not in files]
         if len(kept) < len(many):
             cfg['init_cfg'] = kept or None
 
@@ -277,7 +275,7 @@ def _forward(model: nn.Module, data: Any, mode: str) -> Any:
 
 def _optim_wrapper(cfg: Config, model: nn.Module) -> OptimWrapper:
     settings = deepcopy(cfg.optim_wrapper)
-    if settings.get('type') in ('AmpOptimWrapper', AmpOptimWrapper):
+    if class_name(settings) == 'AmpOptimWrapper':
         # Mixed precision needs a GPU.
         settings['type'] = 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):

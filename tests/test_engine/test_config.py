@@ -246,8 +246,9 @@ def test_show_needs_a_display(checkpoint, monkeypatch):
         apply_test_options(cfg, checkpoint, show_num=2)
 
 
-def test_a_test_loads_and_does_not_resume(checkpoint):
-    ours = dict(type='mmfft.CheckLoadHook')
+@pytest.mark.parametrize('package', ['mmfft', 'mmfft.engine.hooks'])
+def test_a_test_loads_and_does_not_resume(checkpoint, package):
+    ours = dict(type=f'{package}.CheckLoadHook')
     cfg = Config(dict(resume=True, custom_hooks=[dict(type='Other'), ours]))
     apply_test_options(cfg, checkpoint)
     assert (cfg.load_from, cfg.resume) == (checkpoint, False)

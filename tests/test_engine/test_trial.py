@@ -128,10 +128,17 @@ def test_optimizer(config):
     cfg = config(CLS)
     cfg.optim_wrapper.optimizer.lr = -1.0
     assert 'learning rate' in only(try_steps(cfg), 'optimizer step')
-    # Mixed precision is left out where it does not work.
+
+
+@pytest.mark.parametrize('scope', ['', 'mmengine.'])
+def test_what_is_left_out(scope, config):
+    """Mixed precision, which needs a GPU, and weights from files."""
     cfg = config(CLS)
-    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.type = f'{scope}AmpOptimWrapper'
     cfg.optim_wrapper.loss_scale = 'dynamic'
+    cfg.model.backbone.init_cfg = dict(
+        type=f'{scope}Pretrained', checkpoint='nowhere.pth'
+    )
     assert try_steps(cfg) == []
 
 

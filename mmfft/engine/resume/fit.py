@@ -12,6 +12,7 @@ from mmengine.runner import BaseLoop, EpochBasedTrainLoop, Runner
 from torch.nn.parallel import DistributedDataParallel
 
 from ...errors import ConfigError
+from ...openmmlab.weights import unwrapped
 from .newest import why_not_resumable
 
 # Settings that versions of PyTorch added, and that need no state.
@@ -41,7 +42,7 @@ def frozen_names(runner) -> list[str]:
     """Names of the model's parameters that are not trained."""
     return [
         name
-        for name, param in _model(runner).named_parameters()
+        for name, param in unwrapped(runner.model).named_parameters()
         if not param.requires_grad
     ]
 
@@ -80,13 +81,6 @@ def check_fit(runner, checkpoint: dict, recorded: dict) -> None:
     )
 
 
-def _model(runner):
-    model = runner.model
-    while is_model_wrapper(model):
-        model = model.module
-    return model
-
-
 def _counting(runner, checkpoint: dict, recorded: dict) -> Iterator[str]:
     loop, meta = runner.train_loop, checkpoint['meta']
     by_epoch = isinstance(loop, EpochBasedTrainLoop)
@@ -108,7 +102,7 @@ def _counting(runner, checkpoint: dict, recorded: dict) -> Iterator[str]:
 
 
 def _weights(runner, checkpoint: dict) -> Iterator[str]:
-    model = _model(runner)
+    model = unwrapped(runner.model)
     own = model.state_dict()
     theirs = {
         name.removeprefix('module.'): value
