@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .. import timm_models  # noqa: F401 - registers ours
 from ..engine import build_model, load_config
+from ..engine.trial import drop_pretrained
 from ..errors import ConfigError
 from ..models import FourierBackbone
 
@@ -34,8 +35,13 @@ def label(spec: str) -> str:
     return f'{name}\n(random weights)'
 
 
-def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
+def load_feature_model(
+    spec: str, img_size: int | None = None, **options
+) -> nn.Module:
     """Load a model for a study of its features.
+
+    Random weights are those with which a training starts: an ``init_cfg`` of
+    the config is followed, unless it loads a file.
 
     Args:
         spec (str): Path of a config, whose backbone is used, or name of a
@@ -44,6 +50,8 @@ def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
             it they are random and nothing is downloaded.
         img_size (int, optional): Image size for which a model of fixed size
             or with stored filters is built. Defaults to the model's own.
+        **options: Arguments of the backbone that replace those of the config,
+            or of timm's model.
 
     Returns:
         nn.Module: Model in evaluation mode, on the CPU.
@@ -54,20 +62,21 @@ def load_feature_model(spec: str, img_size: int | None = None) -> nn.Module:
     """
     name, _, checkpoint = spec.partition('=')
     if name.endswith('.py'):
-        model = _backbone_of_config(name, checkpoint, img_size)
+        model = _backbone_of_config(name, checkpoint, img_size, options)
     else:
-        model = _timm_model(name, checkpoint, img_size)
+        model = _timm_model(name, checkpoint, img_size, options)
     model.eval()  # which not all backbones of the toolboxes return
     return model
 
 
 def _backbone_of_config(
-    path: str, checkpoint: str, img_size: int | None
+    path: str, checkpoint: str, img_size: int | None, options: dict
 ) -> nn.Module:
     cfg = load_config(path)
     if 'backbone' not in cfg.get('model', {}):
         raise ConfigError(f'the model of {path!r} has no backbone')
-    cfg.model.backbone.pop('init_cfg', None)  # may name weights of its own
+    drop_pretrained(cfg.model.backbone)
+    cfg.model.backbone.update(options)
     if img_size and 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = img_size
     backbone = build_model(cfg, checkpoint or None, part='backbone')
@@ -78,12 +87,14 @@ def _backbone_of_config(
     return getattr(backbone, 'timm_model', backbone)
 
 
-def _timm_model(name: str, checkpoint: str, img_size: int | None) -> nn.Module:
+def _timm_model(
+    name: str, checkpoint: str, img_size: int | None, options: dict
+) -> nn.Module:
     if not timm.is_model(name):
         raise ConfigError(
             f'{name!r} is neither a config file (.py) nor a model of timm'
         )
-    options = dict(num_classes=0)
+    options = dict(options, num_classes=0)
     if checkpoint:
         options['checkpoint_path'] = checkpoint
     if img_size:
@@ -148,10 +159,36 @@ def last_features(model: nn.Module, x: Tensor) -> Tensor:
     return outs[-1] if isinstance(outs, (list, tuple)) else outs
 
 
+def preprocessor_of(spec: str) -> dict | None:
+    """Settings of the ``data_preprocessor`` of a config.
+
+    Args:
+        spec (str): As for :func:`load_feature_model`.
+
+    Returns:
+        dict | None: The settings; None for a model of timm, or a config
+        without them.
+
+    Raises:
+        ConfigError: If the config does not exist.
+    """
+    name = spec.partition('=')[0]
+    if not name.endswith('.py'):
+        return None
+    cfg = load_config(name)
+    # As in build_model.
+    model = cfg.get('model') or {}
+    return model.get('data_preprocessor') or cfg.get('data_preprocessor')
+
+
 def read_images(
-    folder: str, size: int, count: int, channels: int = 3
+    folder: str,
+    size: int,
+    count: int,
+    channels: int = 3,
+    preprocessor: dict | None = None,
 ) -> Tensor:
-    """Read images for any of the models, normalized as for ImageNet.
+    """Read and normalize images for any of the models.
 
     Args:
         folder (str): Folder of PNG or JPEG images, also in its subfolders.
@@ -159,6 +196,8 @@ def read_images(
         count (int): Largest number of images, evenly spaced in the folder.
         channels (int): Channels of the models' images: 3 for RGB, 1 for grey.
             Defaults to 3.
+        preprocessor (dict, optional): Settings from :func:`preprocessor_of`
+            by which images are normalized. Defaults to none: as for ImageNet.
 
     Returns:
         Tensor: Images of shape ``(N, channels, size, size)``.
@@ -180,8 +219,7 @@ def read_images(
     if not files:
         raise ConfigError(f'{folder!r} holds no .png, .jpg or .jpeg image')
     step = max(1, len(files) // count)
-    mean = np.array(timm.data.IMAGENET_DEFAULT_MEAN, dtype=np.float32)
-    std = np.array(timm.data.IMAGENET_DEFAULT_STD, dtype=np.float32)
+    mean, std, is_rgb = _normalization(preprocessor)
     if channels == 1:
         mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
     images = []
@@ -191,5 +229,24 @@ def read_images(
             image = image.resize((size, size), Image.BICUBIC)
         pixels = np.asarray(image, dtype=np.float32) / 255
         pixels = pixels.reshape(size, size, channels)
+        if not is_rgb:
+            pixels = pixels[..., ::-1]
         images.append(torch.from_numpy((pixels - mean) / std))
     return torch.stack(images).permute(0, 3, 1, 2).contiguous()
+
+
+def _normalization(
+    preprocessor: dict | None,
+) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Mean and deviation of pixels from 0 to 1, and whether they are RGB."""
+    if preprocessor is None:
+        mean = timm.data.IMAGENET_DEFAULT_MEAN
+        std = timm.data.IMAGENET_DEFAULT_STD
+        return np.float32(mean), np.float32(std), True
+    mean, std = (
+        np.divide(preprocessor.get(key) or [default], 255, dtype=np.float32)
+        for key, default in [('mean', 0.0), ('std', 1.0)]
+    )
+    # Pipelines read BGR; each toolbox names the conversion in its own way.
+    names = ('to_rgb', 'bgr_to_rgb', 'rgb_to_bgr')
+    return mean, std, any(preprocessor.get(name) for name in names)

@@ -160,16 +160,22 @@ def _predict_something(test_cfg: dict) -> None:
 
 def _initialized(cfg: Config) -> nn.Module:
     """The model as a run starts it, except for weights from files."""
-    _drop_pretrained(cfg.model)
+    drop_pretrained(cfg.model)
     model = build_model(cfg)
     model.init_weights()
     return model
 
 
-def _drop_pretrained(cfg: dict | list | tuple) -> None:
+def drop_pretrained(cfg: dict | list | tuple) -> None:
+    """Drop what loads weights from files from ``init_cfg``, in place.
+
+    Args:
+        cfg (dict | list | tuple): Settings of a model or of a part of it,
+            with those of the modules inside.
+    """
     for value in cfg.values() if isinstance(cfg, dict) else cfg:
         if isinstance(value, (dict, list, tuple)):
-            _drop_pretrained(value)
+            drop_pretrained(value)
     if isinstance(cfg, dict) and 'init_cfg' in cfg:
         many = cfg['init_cfg']
         many = many if isinstance(many, (list, tuple)) else [many]

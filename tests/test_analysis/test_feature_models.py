@@ -10,6 +10,7 @@ from mmfft.analysis.feature_models import (
     label,
     last_features,
     load_feature_model,
+    preprocessor_of,
     read_images,
 )
 from mmfft.errors import ConfigError
@@ -44,6 +45,26 @@ def test_weights_are_random_without_a_checkpoint_and_say_so(checkpoint):
     assert weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert label(str(ROOT / CLS)).endswith('(random weights)')
     assert label(f'a.py={checkpoint}').endswith('/random')
+
+
+def test_weights_are_those_of_the_init_cfg_but_not_from_files(tmp_path):
+    config = tmp_path / 'normal.py'
+    config.write_text(
+        f'_base_ = {str(ROOT / CLS)!r}\n'
+        'model = dict(backbone=dict(init_cfg=[\n'
+        "    dict(type='Normal', layer='Linear', std=0.3),\n"
+        "    dict(type='Pretrained', checkpoint='nowhere.pth')]))\n"
+    )
+    weight = load_feature_model(str(config)).stages[3][0].mlp.fc1.weight
+    assert weight.std().item() == pytest.approx(0.3, rel=0.05)
+
+
+@pytest.mark.parametrize('spec', [str(ROOT / CLS), 'cdfformer_s18'])
+def test_arguments_of_the_backbone(spec):
+    model = load_feature_model(spec, 64, num_filters=2)
+    backbone = getattr(model, 'backbone', model)
+    assert backbone.img_size == (64, 64)
+    assert backbone.stages[3][0].token_mixer.basis.weight.shape[2] == 2
 
 
 def test_models_of_timm_and_ours_by_name():
@@ -85,3 +106,34 @@ def test_images_are_normalized(tmp_path):
     )
     with pytest.raises(ConfigError, match='holds no'):
         read_images(str(tmp_path / 'none'), 8, 2)
+
+
+@pytest.mark.parametrize(
+    ('toolbox', 'conversion'),
+    [
+        ('mmpretrain', dict(to_rgb=True)),
+        ('mmdet', dict(bgr_to_rgb=True)),
+        ('mmseg', dict(bgr_to_rgb=False)),
+    ],
+)
+def test_images_are_normalized_as_by_the_config(toolbox, conversion, tmp_path):
+    Image.new('RGB', (8, 8), (100, 50, 20)).save(tmp_path / 'a.png')
+    config = tmp_path / 'config.py'
+    preprocessor = dict(conversion, mean=[90, 30, 20], std=[10, 5, 1])
+    config.write_text(
+        f'data_preprocessor = {preprocessor}\n'
+        if toolbox == 'mmpretrain'
+        else f'model = dict(data_preprocessor={preprocessor})\n'
+    )
+    found = preprocessor_of(f'{config}=a.pth')
+    image = read_images(str(tmp_path), 8, 1, preprocessor=found)[0, :, 0, 0]
+    # The mean and the deviation are in the order of the converted image.
+    expected = [-7.0, 4.0, 80.0] if toolbox == 'mmseg' else [1.0, 4.0, 0.0]
+    torch.testing.assert_close(
+        image, torch.tensor(expected), atol=1e-4, rtol=0
+    )
+    plain = read_images(str(tmp_path), 8, 1, preprocessor=dict(to_rgb=True))
+    torch.testing.assert_close(
+        plain[0, :, 0, 0], torch.tensor([100.0, 50.0, 20.0])
+    )
+    assert preprocessor_of('resnet18') is None
