@@ -13,6 +13,7 @@ from .hooks import (
     CheckLoadHook,
     CheckLossHook,
     ExactResumeHook,
+    FilterStatsHook,
     FilterVisHook,
     ShowHook,
 )
@@ -30,6 +31,7 @@ __all__ = [
     'CheckLoadHook',
     'CheckLossHook',
     'ExactResumeHook',
+    'FilterStatsHook',
     'FilterVisHook',
     'LayerDecayOptimWrapperConstructor',
     'ShowHook',

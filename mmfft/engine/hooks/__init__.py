@@ -7,6 +7,7 @@ from .bound_history_hook import BoundHistoryHook
 from .check_load_hook import CheckLoadHook
 from .check_loss_hook import CheckLossHook
 from .exact_resume_hook import ExactResumeHook
+from .filter_stats_hook import FilterStatsHook
 from .filter_vis_hook import FilterVisHook
 from .show_hook import ShowHook
 
@@ -18,6 +19,7 @@ __all__ = [
     'CheckLoadHook',
     'CheckLossHook',
     'ExactResumeHook',
+    'FilterStatsHook',
     'FilterVisHook',
     'ShowHook',
 ]
