@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..engine import image_channels
 from ..errors import ConfigError
-from ..layers import DynamicFilter
+from ..layers import DynamicFilter, distance_from_uniform
 from ..models import FourierBackbone
 from ..models.gfnet import GFNetBlock
 from ..models.metaformer import MetaFormerBlock
@@ -70,25 +70,6 @@ def differing_share(pooled: Tensor) -> float:
     return float(variance / pooled.square().mean(dim=0).sum())
 
 
-def distance_from_uniform(routing: Tensor) -> float | None:
-    """Measure how far the routing of a dynamic filter is from uniform.
-
-    Args:
-        routing (Tensor): Weights ``(B, num_filters, channels)``, whose sum
-            over the filters is 1.
-
-    Returns:
-        float | None: Mean over images and channels of half the absolute
-        differences from ``1 / num_filters``, relative to that of one-hot
-        weights: 0 for uniform, 1 for one-hot. None for a single filter.
-    """
-    filters = routing.shape[1]
-    if filters == 1:
-        return None
-    distance = (routing - 1 / filters).abs().sum(dim=1).mean() / 2
-    return float(distance) / (1 - 1 / filters)
-
-
 def measure_start(
     backbone: FourierBackbone, images: Tensor, batch: int = 8
 ) -> list[dict]:
@@ -120,7 +101,8 @@ def measure_start(
           parameters of more than one axis; None if they are all zero;
         - ``basis_gradient`` and ``routing_gradient``: the same for these
           parts of a dynamic filter, None for other mixers;
-        - ``routing``: :func:`distance_from_uniform`, None for other mixers;
+        - ``routing``: :func:`mmfft.layers.distance_from_uniform`, None for
+          other mixers and for a single filter;
         - ``share``: :func:`differing_share` of the block's pooled output.
     """
     # Recomputed blocks would be seen twice.
@@ -245,8 +227,8 @@ def _measures(block: nn.Module, record: _Record, count: int) -> dict:
         basis_gradient=_gradient(mixer.basis) if dynamic else None,
         routing_gradient=_gradient(mixer.reweight) if dynamic else None,
         routing=(
-            distance_from_uniform(torch.cat(record.routing))
-            if dynamic
+            float(distance_from_uniform(torch.cat(record.routing)))
+            if dynamic and mixer.num_filters > 1
             else None
         ),
         share=differing_share(torch.cat(record.pooled)),

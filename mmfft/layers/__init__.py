@@ -5,7 +5,7 @@ from .activations import SquaredReLU, StarReLU
 from .afno import AFNO2D
 from .channels_first import DynamicFilter2d, GlobalFilter2d
 from .convolution import convolve
-from .dynamic_filter import DynamicFilter
+from .dynamic_filter import DynamicFilter, distance_from_uniform
 from .global_filter import ExpandedGlobalFilter, GlobalFilter
 from .grid_parameter import GridParameter
 from .half_spectrum import HalfSpectrum
@@ -28,5 +28,6 @@ __all__ = [
     'SquaredReLU',
     'StarReLU',
     'convolve',
+    'distance_from_uniform',
     'mlp',
 ]

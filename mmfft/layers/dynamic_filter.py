@@ -15,6 +15,23 @@ from .linear import Linear, mlp
 torch.fx.wrap('dynamic_spectral_filter')
 
 
+def distance_from_uniform(routing: Tensor) -> Tensor:
+    """How far routing weights are from a plain mean of the basis filters.
+
+    Args:
+        routing (Tensor): Weights of N filters, ``(B, N, channels)``, whose
+            sum over the filters is 1.
+
+    Returns:
+        Tensor: Scalar, the mean over images and channels of
+        ``N / (2 (N - 1)) * sum_n |w_n - 1 / N|``: 0 where every weight is
+        1 / N, 1 where one of them is 1. N must be at least 2.
+    """
+    filters = routing.shape[1]
+    distance = (routing - 1 / filters).abs().sum(dim=1).mean()
+    return distance * filters / (2 * (filters - 1))
+
+
 class DynamicFilter(nn.Module):
     """Filters generated from the content, the mixer of DFFormer.
 
@@ -74,10 +91,13 @@ class DynamicFilter(nn.Module):
 
     def routing(self, x: Tensor) -> Tensor:
         """Weights of the basis filters, ``(B, num_filters, channels)``."""
-        weights = self.reweight(x.mean(dim=(1, 2)))
+        return self.softmax_over_filters(self.reweight(x.mean(dim=(1, 2))))
+
+    def softmax_over_filters(self, logits: Tensor) -> Tensor:
+        """Output of ``reweight`` to weights, as :meth:`routing` returns."""
         channels = self.pwconv1.out_features
-        weights = weights.unflatten(1, (self.num_filters, channels))
-        return weights.softmax(dim=1)
+        logits = logits.unflatten(1, (self.num_filters, channels))
+        return logits.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""

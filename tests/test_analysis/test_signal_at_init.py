@@ -77,7 +77,7 @@ def test_ratios_are_those_computed_by_hand(model, images):
                 differing_share(x.mean(dim=(1, 2))), rel=1e-4
             )
             assert row['routing'] == pytest.approx(
-                distance_from_uniform(routing), rel=1e-4
+                float(distance_from_uniform(routing)), rel=1e-4
             )
 
 

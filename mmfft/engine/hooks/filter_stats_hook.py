@@ -9,7 +9,11 @@ from mmengine.runner import IterBasedTrainLoop
 from torch import Tensor, nn
 
 from ...errors import ConfigError, require_whole_number
-from ...layers import DynamicFilter, HalfSpectrum
+from ...layers import (
+    DynamicFilter,
+    HalfSpectrum,
+    distance_from_uniform,
+)
 from ...ops import project_hermitian
 from ...ops.spectrum import Grid, column_weights
 from ...registry import HOOKS
@@ -133,14 +137,17 @@ class FilterStatsHook(Hook):
         if not self._is_due(runner, batch_idx):
             return
         for name, layer in self._dynamic.items():
-            note = partial(self._note, name, layer.num_filters)
+            note = partial(self._note, name, layer)
             self._handles.append(layer.reweight.register_forward_hook(note))
 
+    @torch.no_grad()
     def _note(
-        self, name: str, num_filters: int, module: nn.Module, args, out: Tensor
+        self, name: str, layer: DynamicFilter, module: nn.Module, args, out
     ) -> None:
         # With activation checkpointing this happens twice, with one result.
-        self._distances[name] = _distance_from_uniform(out, num_filters)
+        self._distances[name] = distance_from_uniform(
+            layer.softmax_over_filters(out.float())
+        )
 
     @master_only
     def after_train_iter(
@@ -193,14 +200,6 @@ def _same_shapes(ours: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
     return {n: w.shape for n, w in ours.items()} == {
         n: w.shape for n, w in others.items()
     }
-
-
-@torch.no_grad()
-def _distance_from_uniform(logits: Tensor, num_filters: int) -> Tensor:
-    """Mean distance of a routing from uniform, from 0 to 1."""
-    weights = logits.float().unflatten(1, (num_filters, -1)).softmax(dim=1)
-    distance = (weights - 1 / num_filters).abs().mean()
-    return distance * num_filters**2 / (2 * (num_filters - 1))
 
 
 @torch.no_grad()
