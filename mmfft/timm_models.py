@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The published models for timm, registered by importing this module.
+"""The models for timm by name, registered by importing this module.
 
 .. code-block:: python
 
@@ -47,7 +47,7 @@ from .models import (
     MetaFormer,
     MlpClassifier,
 )
-from .models.base import init_truncated_normal
+from .models.initialization import initialize
 from .ops.spectrum import Grid
 
 __all__ = ['FourierClassifier', 'LinearClassifier', 'checkpoint_filter_fn']
@@ -146,7 +146,8 @@ class FourierClassifier(nn.Module):
         self._init_parameters(self.head)
 
     def _init_parameters(self, module: nn.Module) -> None:
-        init_truncated_normal(module, self.backbone.truncated_normal_layers)
+        backbone = self.backbone
+        initialize(module, backbone.init, backbone.truncated_normal_layers)
 
     def no_weight_decay(self) -> set[str]:
         # What the published training does not decay, besides one-dimensional
@@ -404,6 +405,12 @@ _VARIANTS: dict[str, tuple[type[FourierBackbone], str, dict]] = {
 }
 
 
+def _is_published(variant: str) -> bool:
+    """Whether a variant is of a paper, and not of mmfft's own."""
+    backbone, arch, _ = _VARIANTS[variant]
+    return arch not in backbone.small_archs
+
+
 def _default_cfgs(name: str, backbone: type[FourierBackbone]) -> dict:
     """What timm wants to know about a variant, as published."""
     cfg: dict[str, Any] = dict(
@@ -432,6 +439,12 @@ def _default_cfgs(name: str, backbone: type[FourierBackbone]) -> dict:
             origin_url='https://github.com/raoyongming/GFNet',
             paper_ids='arXiv:2107.00645',
         )
+    if not _is_published(name):
+        del cfg['origin_url']
+        cfg.update(
+            license='apache-2.0',
+            description='a small arch of mmfft, without published weights',
+        )
     released = f'{name.replace("_", "-")}_in1k'
     if released in published_names() and url_of(released):
         return {f'{name}.in1k': dict(cfg, url=url_of(released))}
@@ -458,9 +471,14 @@ def _check_weights(variant: str, cfg: PretrainedCfg) -> None:
             'not exist'
         )
     if not (cfg.file or cfg.url or cfg.hf_hub_id):
+        missing = (
+            'no address of its weights is known (its authors are at '
+            f'{cfg.origin_url})'
+            if _is_published(variant)
+            else "it is an arch of mmfft's own, for which no weights exist"
+        )
         raise ConfigError(
-            f'pretrained=True for {variant!r}: no address of its weights is '
-            f'known (its authors are at {cfg.origin_url}); give a file with '
+            f'pretrained=True for {variant!r}: {missing}; give a file with '
             "pretrained_cfg_overlay=dict(file='...'), or take "
             'pretrained=False'
         )

@@ -5,8 +5,9 @@
 Below `Models:` in the metafile.yml of a family, and between the markers in its
 README.md, stands what its configs say; the rest is written by hand. FLOPs that
 a metafile has are kept, since counting them all takes minutes and the tests
-hold them to closed forms: those of a new config are counted, with --recount
-all. With --check, only say whether the files are up to date.
+hold them to closed forms: they are counted for a new config and where the
+number of parameters has changed, with --recount for all. With --check, only
+say whether the files are up to date.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmfft.analysis.flops import config_flops
 from mmfft.analysis.records import markdown_table
 from mmfft.checkpoints.zoo import published_names, url_of
+from mmfft.models import CDFFormer, DFFormer, GFNetPyramid
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,6 +62,15 @@ COMPARISONS = {
     'dfformer-s18-gelu_8xb128_in1k': 'GELU',
     'dfformer-s18-relu_8xb128_in1k': 'ReLU',
     'dfformer-s18-afno_8xb128_in1k': 'AFNO for dynamic filters',
+}
+# Of mmfft's own.
+SMALL = {
+    family: {arch: cls.arch_zoo[arch] for arch in cls.small_archs}
+    for family, cls in [
+        ('cdfformer', CDFFormer),
+        ('dfformer', DFFormer),
+        ('gfnet', GFNetPyramid),
+    ]
 }
 # Column of the parameters, and columns of configs that have that many.
 DENSE = {
@@ -150,7 +161,8 @@ def entries(folder, before, recount):
     """Published models in the order of their sizes, then the configs."""
     (collection,) = before['Collections']
     known = {} if recount else before.get('Models') or []
-    flops = {model['Name']: model['Metadata'].get('FLOPs') for model in known}
+    figures = {model['Name']: model['Metadata'] for model in known}
+    flops = {}
     order = list(TASKS.values())
     configs = sorted(
         folder.glob('*.py'),
@@ -160,8 +172,11 @@ def entries(folder, before, recount):
     for config in configs:
         name = config.stem
         if tasks(config) == [TASKS['mmpretrain']]:
+            old = figures.get(name, {})
             flops[name] = (
-                flops.get(name) or config_flops(load(config))[1].flops
+                old['FLOPs']
+                if old.get('Parameters') == count_parameters(config)
+                else config_flops(load(config))[1].flops
             )
         own.append(entry(name, collection, config, flops.get(name)))
     published = []
@@ -183,7 +198,7 @@ def label(backbone, collection):
     """dfformer-s18 is DFFormer-S18, gfnet-h-ti is GFNet-H-Ti."""
     sizes = backbone.split('-')[1:]
     return '-'.join(
-        [collection, *('Ti' if s == 'ti' else s.upper() for s in sizes)]
+        [collection, *('XS' if s == 'xs' else s.capitalize() for s in sizes)]
     )
 
 
@@ -219,6 +234,16 @@ def tables(family, collection, models):
                 'published weights': f'`mmfft://{name}_in1k`',
             }
             for name, shown in names.items()
+        ],
+        'small': [
+            {
+                'model': label(f'{family}-{arch}', collection),
+                'widths': ', '.join(map(str, sizes['embed_dims'])),
+                'blocks': ', '.join(map(str, sizes['depths'])),
+                **costs(f'{family}-{arch}_8xb128_in1k'),
+                '8 GPUs': link(f'{family}-{arch}_8xb128_in1k'),
+            }
+            for arch, sizes in SMALL[family].items()
         ],
         'comparisons': [
             {'comparison': shown, **costs(config), 'config': link(config)}

@@ -311,7 +311,7 @@ with open('x.py', 'w') as file:
                "digit-scenes.py'")
 assert Config.fromfile('x.py').model.backbone.type == 'mmfft.CDFFormer'
 assert 'cdfformer-s18_3rdparty_in1k' in mmpretrain.list_models('*dfformer*')
-assert len(timm.list_models(module='timm_models')) == 21
+assert len(timm.list_models(module='timm_models')) == 30
 """
 
 

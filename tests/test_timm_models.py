@@ -19,7 +19,7 @@ from mmfft import models, timm_models
 from mmfft.errors import ConfigError
 
 # Parameters at 224 pixels and 1000 classes, counted in the published code.
-COUNTS = {
+PUBLISHED = {
     'dfformer_s18': 30324372,
     'dfformer_s36': 45610656,
     'dfformer_m36': 65316064,
@@ -42,6 +42,19 @@ COUNTS = {
     'gfnet_h_s': 32162632,
     'gfnet_h_b': 53744200,
 }
+# Of mmfft's own archs, counted here.
+OWN = {
+    'dfformer_nano': 1436380,
+    'dfformer_micro': 4265490,
+    'dfformer_mini': 7677682,
+    'cdfformer_nano': 1420600,
+    'cdfformer_micro': 4247022,
+    'cdfformer_mini': 7649518,
+    'gfnet_h_nano': 1280064,
+    'gfnet_h_micro': 3507944,
+    'gfnet_h_mini': 5872696,
+}
+COUNTS = PUBLISHED | OWN
 RELEASED = {
     f'{family}_{arch}'
     for family in ('dfformer', 'cdfformer')
@@ -63,9 +76,7 @@ def create_quickly(name, **kwargs):
     """A model with PyTorch's initialization, which takes less time."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         for module in (timm_models, models.base):
-            monkeypatch.setattr(
-                module, 'init_truncated_normal', lambda *args: None
-            )
+            monkeypatch.setattr(module, 'initialize', lambda *args: None)
         return timm.create_model(name, **kwargs)
 
 
@@ -107,7 +118,7 @@ def test_all_variants_are_registered():
     }
 
 
-def test_it_is_the_published_variant(name):
+def test_number_of_parameters(name):
     with torch.device('meta'):
         model = create_quickly(name)
     assert sum(p.numel() for p in model.parameters()) == COUNTS[name]
@@ -163,6 +174,9 @@ def test_default_cfg(name, shared_model, features):
         if name in RELEASED
         else None
     )
+    assert cfg['paper_ids']
+    assert ('origin_url' in cfg) == (name in PUBLISHED)
+    assert cfg['license'] == ('mit' if name in PUBLISHED else 'apache-2.0')
     assert model.get_submodule(cfg['classifier']) is model.get_classifier()
     assert model.get_submodule(cfg['first_conv']).in_channels == 3
     assert features.shape[:2] == (2, model.num_features)
@@ -410,6 +424,8 @@ def test_weights_that_are_not_there(tmp_path):
             timm.create_model('gfnet_ti', pretrained=True, **given)
         assert "pretrained_cfg_overlay=dict(file='...')" in str(e.value)
         assert 'raoyongming/GFNet' in str(e.value)
+    with pytest.raises(ConfigError, match='own, for which no weights exist'):
+        timm.create_model('gfnet_h_nano', pretrained=True)
     timm.create_model(
         'gfnet_ti', pretrained_cfg_overlay=dict(file=missing), img_size=SIZE
     )
@@ -445,6 +461,17 @@ def test_weights_are_initialized_as_published():
     model.reset_classifier(500)
     std = model.get_classifier().weight.std().item()
     assert std == pytest.approx(0.02, rel=0.02)
+
+
+def test_small_archs_have_a_start_of_their_own():
+    torch.manual_seed(0)
+    model = timm.create_model('gfnet_h_nano', img_size=SIZE)
+    for _ in range(2):
+        classifier = model.get_classifier()
+        std = classifier.weight.std().item()
+        assert std == pytest.approx(classifier.in_features**-0.5, rel=0.05)
+        assert not classifier.bias.any()
+        model.reset_classifier(500)
 
 
 def test_pruning_keeps_what_it_is_asked_to(images):

@@ -5,6 +5,7 @@ from ..openmmlab import required
 from .base import FourierBackbone
 from .dfformer import CDFFormer, DFFormer, GFFormer, MetaFormer
 from .gfnet import GFNet, GFNetPyramid
+from .initializers import UnitVariance
 
 __all__ = [
     'CDFFormer',
@@ -14,4 +15,5 @@ __all__ = [
     'GFNet',
     'GFNetPyramid',
     'MetaFormer',
+    'UnitVariance',
 ]

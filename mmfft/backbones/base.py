@@ -22,8 +22,8 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
         norm_eval (bool): Taken for configs that pass it to any backbone, with
             a warning: norms of this family have no running statistics to keep
             still. Defaults to False.
-        init_cfg (dict | list[dict], optional): mmengine's initialization.
-            Defaults to the published one.
+        init_cfg (dict | list[dict], optional): mmengine's initialization,
+            instead of what ``init`` says. Defaults to ``init``.
         **kwargs: Other arguments of the model.
 
     Raises:
@@ -40,13 +40,7 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
     ):
         super().__init__(*args, **kwargs)
         if init_cfg is None:
-            layers = self.truncated_normal_layers
-            init_cfg = dict(
-                type='TruncNormal',
-                layer=[layer.__name__ for layer in layers],
-                std=0.02,
-                bias=0.0,
-            )
+            init_cfg = self._init_cfg_of()
         self.init_cfg = copy.deepcopy(init_cfg)
         if norm_eval:
             warnings.warn(
@@ -64,8 +58,19 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
         self.frozen_stages = frozen_stages
         self._freeze_stages()
 
-    def _init_parameters(self) -> None:
+    def _start(self) -> None:
         """Nothing: ``init_weights`` does it, by ``init_cfg``."""
+
+    def _init_cfg_of(self) -> dict:
+        if self.init == 'unit_variance':
+            return dict(type='mmfft.UnitVariance')
+        layers = self.truncated_normal_layers
+        return dict(
+            type='TruncNormal',
+            layer=[layer.__name__ for layer in layers],
+            std=0.02,
+            bias=0.0,
+        )
 
     def _adapts_stem(self) -> bool:
         # The second while init_weights() of this or of a whole model runs:

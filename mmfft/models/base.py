@@ -9,15 +9,19 @@ import torch.utils.checkpoint as checkpoint
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from ..errors import ConfigError, require_size, require_whole_number
+from ..errors import (
+    ConfigError,
+    require_one_of,
+    require_size,
+    require_whole_number,
+)
 from ..layers import GridParameter
 from ..layers.torchscript import fix_traced_size, refuse_script
 from ..ops.dispatch import is_recorded
 from ..ops.spectrum import Grid
+from .initialization import INITS, LayerTypes, initialize
 
 _LOGGER = logging.getLogger('mmfft')
-
-LayerTypes = tuple[type[nn.Conv2d] | type[nn.Linear], ...]
 
 
 class FourierBackbone(nn.Module):
@@ -44,6 +48,11 @@ class FourierBackbone(nn.Module):
             Defaults to True.
         with_cp (bool): Recompute each block in the backward pass instead of
             keeping its activations. Defaults to False.
+        init (str, optional): How a training from scratch starts, with
+            ``'published'`` or ``'unit_variance'`` values, see
+            :mod:`mmfft.models.initialization`. Defaults to
+            ``'unit_variance'`` for the archs in ``small_archs``, to
+            ``'published'`` for others.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -51,6 +60,8 @@ class FourierBackbone(nn.Module):
 
     __prepare_scriptable__ = refuse_script
     arch_zoo: dict[str, dict] = {}
+    # Archs of mmfft's own, for small data; the others are published.
+    small_archs: Sequence[str] = ()
     # Shortest side of an image from which the stem makes one token.
     min_image_size = 1
     # Layers that start from a truncated normal; others keep PyTorch's own.
@@ -72,9 +83,12 @@ class FourierBackbone(nn.Module):
         out_indices: int | Sequence[int] = (0, 1, 2, 3),
         out_norm: bool = True,
         with_cp: bool = False,
+        init: str | None = None,
     ):
         super().__init__()
-        self.arch = self._resolve_arch(arch)
+        self.arch = self.resolve_arch(arch)
+        self.init = self.default_init(arch) if init is None else init
+        require_one_of('init', self.init, INITS)
         require_whole_number('in_channels', in_channels, 1)
         self.in_channels = in_channels
         self.img_size = require_size('img_size', img_size)
@@ -104,7 +118,14 @@ class FourierBackbone(nn.Module):
         return len(self.dims)
 
     @classmethod
-    def _resolve_arch(cls, arch: str | dict) -> dict:
+    def default_init(cls, arch: str | dict) -> str:
+        """What ``init`` is where none is given, for an arch."""
+        is_small = isinstance(arch, str) and arch.lower() in cls.small_archs
+        return 'unit_variance' if is_small else 'published'
+
+    @classmethod
+    def resolve_arch(cls, arch: str | dict) -> dict:
+        """An arch by its name, or a dict that is checked."""
         keys = set(next(iter(cls.arch_zoo.values())))
         if isinstance(arch, str):
             if arch.lower() not in cls.arch_zoo:
@@ -171,7 +192,7 @@ class FourierBackbone(nn.Module):
                 else nn.Identity()
             )
             self.add_module(f'norm{i}', norm)
-        self._init_parameters()
+        self._start()
 
     def _enter(self, level: int, x: Tensor) -> Tensor:
         """Image, or output of the level before, to the input of a level."""
@@ -270,8 +291,12 @@ class FourierBackbone(nn.Module):
             return 0, num_layers
         return 1 + sum(self.depths[:level]) + block, num_layers
 
-    def _init_parameters(self) -> None:
-        init_truncated_normal(self, self.truncated_normal_layers)
+    def _start(self) -> None:
+        self.init_parameters()
+
+    def init_parameters(self) -> None:
+        """Give the layers the values from which a training starts."""
+        initialize(self, self.init, self.truncated_normal_layers)
 
     def _load_from_state_dict(self, state_dict, prefix, *args, **kwargs):
         """Check and report what comes in, before anything is changed."""
@@ -453,21 +478,6 @@ def _check_image(x: Tensor, channels: int, least: int) -> None:
             f'the image must have shape (B, {channels}, H, W) with H and '
             f'W of at least {least}, got {tuple(x.shape)}'
         )
-
-
-def init_truncated_normal(module: nn.Module, layers: LayerTypes) -> None:
-    """Published initialization: deviation 0.02, biases 0.
-
-    Args:
-        module (nn.Module): Module whose layers, itself included, get new
-            values.
-        layers (tuple[type]): Classes of the layers that do.
-    """
-    for layer in module.modules():
-        if isinstance(layer, layers):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
 
 
 def _without_grids(state_dict: dict) -> dict:

@@ -28,8 +28,9 @@ class DFFormer(MetaFormer):
     <https://arxiv.org/abs/2303.03932>`_.
 
     Args:
-        arch (str | dict): ``'s18'``, ``'s36'``, ``'m36'``, ``'b36'`` or a
-            dict with ``embed_dims`` and ``depths``. Defaults to ``'s18'``.
+        arch (str | dict): ``'s18'``, ``'s36'``, ``'m36'`` or ``'b36'``, small
+            and not published ``'nano'``, ``'micro'`` or ``'mini'``, or a dict
+            with ``embed_dims`` and ``depths``. Defaults to ``'s18'``.
         token_mixers (Sequence[str], optional): Mixer of each stage, of
             ``'DynamicFilter'``, ``'ExpandedGlobalFilter'``, ``'AFNO2D'``,
             ``'SepConv'``; ``'GlobalFilter'`` is an earlier name of the second
@@ -48,7 +49,11 @@ class DFFormer(MetaFormer):
         's36': dict(embed_dims=[64, 128, 320, 512], depths=[3, 12, 18, 3]),
         'm36': dict(embed_dims=[96, 192, 384, 576], depths=[3, 12, 18, 3]),
         'b36': dict(embed_dims=[128, 256, 512, 768], depths=[3, 12, 18, 3]),
+        'nano': dict(embed_dims=[24, 48, 96, 128], depths=[1, 1, 3, 1]),
+        'micro': dict(embed_dims=[32, 64, 160, 256], depths=[1, 1, 4, 1]),
+        'mini': dict(embed_dims=[48, 96, 224, 352], depths=[1, 1, 4, 1]),
     }
+    small_archs = ('nano', 'micro', 'mini')
     token_mixers: Sequence[str] = ('DynamicFilter',) * 4
 
     def __init__(

@@ -218,9 +218,10 @@ class GFNetPyramid(FourierBackbone):
     the classifier's, and published.
 
     Args:
-        arch (str | dict): ``'h-ti'``, ``'h-s'``, ``'h-b'`` or a dict with
-            ``embed_dims``, ``depths`` and ``layer_scale`` (initial gamma of
-            the blocks). Defaults to ``'h-ti'``.
+        arch (str | dict): ``'h-ti'``, ``'h-s'`` or ``'h-b'``, small and not
+            published ``'h-nano'``, ``'h-micro'`` or ``'h-mini'``, or a dict
+            with ``embed_dims``, ``depths`` and ``layer_scale`` (initial gamma
+            of the blocks). Defaults to ``'h-ti'``.
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
@@ -250,7 +251,17 @@ class GFNetPyramid(FourierBackbone):
             depths=[3, 3, 27, 3],
             layer_scale=1e-6,
         ),
+        'h-nano': dict(
+            embed_dims=[24, 48, 96, 160], depths=[1, 1, 4, 2], layer_scale=1.0
+        ),
+        'h-micro': dict(
+            embed_dims=[32, 64, 160, 256], depths=[2, 2, 6, 2], layer_scale=1.0
+        ),
+        'h-mini': dict(
+            embed_dims=[48, 96, 192, 320], depths=[2, 2, 8, 2], layer_scale=1.0
+        ),
     }
+    small_archs = ('h-nano', 'h-micro', 'h-mini')
 
     def __init__(
         self,

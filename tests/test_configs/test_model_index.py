@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The model index: complete, true to the configs, and known to mmpretrain."""
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -144,6 +145,7 @@ def test_written_by_the_script(tmp_path, monkeypatch):
     def shared(name, ours):
         own = getattr(model_index, name)
 
+        @functools.cache
         def of(config):
             path = config.relative_to(tmp_path).as_posix()
             return ours(path) if path in CONFIGS else own(config)
@@ -161,7 +163,7 @@ def test_written_by_the_script(tmp_path, monkeypatch):
         model_index.main(['--check'])
 
     for file, figure in [
-        ('cdfformer/metafile.yml', 'Parameters: 30193512'),
+        ('cdfformer/metafile.yml', 'Parameters: 47350888'),
         ('gfnet/metafile.yml', 'Top 1 Accuracy: 74.6'),
         ('gfnet/README.md', '| 80.0 |'),
         ('dfformer/README.md', '| 3.98 |'),
@@ -172,6 +174,15 @@ def test_written_by_the_script(tmp_path, monkeypatch):
         (configs / file).write_text(text.replace(figure, edited))
         is_noticed_and_mended(file)
         assert (configs / file).read_text() == text
+
+    # FLOPs of a model whose layers have changed are counted again.
+    metafile = configs / 'gfnet' / 'metafile.yml'
+    text = metafile.read_text()
+    own = text.index('Name: gfnet-ti_8xb128_in1k\n')
+    old = text[own:].replace('FLOPs: 1', 'FLOPs: 2', 1)
+    metafile.write_text(text[:own] + old.replace('7511784', '7511785', 1))
+    is_noticed_and_mended('gfnet/metafile.yml')
+    assert metafile.read_text() == text
 
     # A new config is described as its twin is.
     metafile = configs / 'dfformer' / 'metafile.yml'

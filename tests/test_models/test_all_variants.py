@@ -1,11 +1,13 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Every published variant at real sizes, the large ones included."""
+"""Every named arch at real sizes, the large ones included."""
 
 import gc
 
 import pytest
 import torch
 from published_records import SHAPES, backbone, is_gfnet
+
+from mmfft.models import CDFFormer, DFFormer, GFNetPyramid
 
 ODD = (101, 67)
 
@@ -17,10 +19,29 @@ def test_trains_at_any_size(arch):
     levels = (5, -1) if isotropic else (0, 1, 2, 3)
     torch.manual_seed(0)
     model = backbone(arch, out_indices=levels)
-    for size in [(224, 224), (192, 320), ODD]:
+    strides = (16, 16) if isotropic else (4, 8, 16, 32)
+    assert_trains(model, [(224, 224), (192, 320), ODD], strides)
+    del model
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    'cls, arch',
+    [
+        (cls, arch)
+        for cls in (CDFFormer, DFFormer, GFNetPyramid)
+        for arch in cls.small_archs
+    ],
+)
+def test_a_small_arch_trains_at_any_size(cls, arch):
+    torch.manual_seed(0)
+    assert_trains(cls(arch), [(224, 224), ODD], (4, 8, 16, 32))
+
+
+def assert_trains(model, sizes, strides):
+    for size in sizes:
         x = torch.randn(1, 3, *size)
         outs = model(x)
-        strides = (16, 16) if isotropic else (4, 8, 16, 32)
         for out, stride in zip(outs, strides):
             for side, n in zip(out.shape[2:], size):
                 assert side in (n // stride, -(-n // stride))
@@ -38,5 +59,3 @@ def test_trains_at_any_size(arch):
         assert torch.equal(out, again)
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, plain[name])
-    del model, plain, outs, recomputed
-    gc.collect()

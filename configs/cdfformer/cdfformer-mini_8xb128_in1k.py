@@ -1,0 +1,4 @@
+# CDFFormer-Mini, a small arch of mmfft's own, on ImageNet-1K, from scratch.
+_base_ = '../dfformer/dfformer-mini_8xb128_in1k.py'
+
+model = dict(backbone=dict(type='mmfft.CDFFormer'))

@@ -1,0 +1,6 @@
+# GFNet-H-Mini, a small arch of mmfft's own, on ImageNet-1K, from scratch.
+_base_ = './gfnet-h-nano_8xb128_in1k.py'
+
+model = dict(
+    backbone=dict(arch='h-mini'),
+    head=dict(in_channels=320))
