@@ -8,6 +8,7 @@ mmengine and appear as a missing class, so it imports nothing else.
 
 from .openmmlab import required  # noqa: F401  isort: skip
 
+from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -19,6 +20,12 @@ from mmengine.registry import (
 )
 from mmengine.registry import Registry
 
+FUNCTIONS = Registry(
+    'function',
+    parent=MMENGINE_FUNCTIONS,
+    scope='mmfft',
+    locations=['mmfft.datasets.random_sizes'],
+)
 HOOKS = Registry(
     'hook',
     parent=MMENGINE_HOOKS,

@@ -1,5 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Accuracy of a classifier at other image sizes, for each filter_resize."""
+"""Accuracy of a classifier at other image sizes, for each filter_resize.
+
+A classifier without filters can be tested beside: it has one way, ``'-'``.
+"""
 
 import time
 from collections.abc import Sequence
@@ -24,6 +27,7 @@ from ..ops.resize import FILTER_RESIZE_MODES
 from .records import Records, around, markdown_table, mean_and_spread
 
 _METRIC = 'accuracy/top1'
+NO_FILTERS = '-'
 # Approximately the mean that is subtracted from images.
 _GREY = 124
 
@@ -106,6 +110,7 @@ def transfer_config(
     size: int,
     mode: str,
     view: str = 'enlarge',
+    img_size: int | None = None,
 ) -> Config:
     """Make the config of one test.
 
@@ -113,9 +118,12 @@ def transfer_config(
         base (Config): Config of a classifier of mmpretrain for square images.
         checkpoint (str): Path or URL of its weights.
         size (int): Side of the test images in pixels.
-        mode (str): ``filter_resize`` of the backbone.
+        mode (str): ``filter_resize`` of the backbone; :data:`NO_FILTERS` for
+            a backbone that is not of mmfft.
         view (str): Way to bring the images to this size, one of
             :data:`VIEWS`. Defaults to ``'enlarge'``.
+        img_size (int, optional): Side of the images of the config in pixels.
+            Defaults to that of the backbone.
 
     Returns:
         Config: Config that is ready for a Runner.
@@ -124,7 +132,6 @@ def transfer_config(
         ConfigError: If the config is of another kind or an argument is out of
             range.
     """
-    require_one_of('modes', mode, FILTER_RESIZE_MODES)
     require_one_of('view', view, list(VIEWS))
     require_whole_number('sizes', size, 1)
     if toolbox(base) != 'mmpretrain':
@@ -132,21 +139,12 @@ def transfer_config(
             'the config must be a classifier of mmpretrain, but its '
             f'default_scope is {toolbox(base)!r}'
         )
-    backbone = class_of(MODELS, base.model.backbone, base)
-    if not is_subclass(backbone, FourierBackbone):
-        name = getattr(backbone, '__name__', base.model.backbone.type)
-        raise ConfigError(
-            f'{name} has no filters to resize: model.backbone must be a '
-            'backbone of mmfft'
-        )
+    require_one_of('modes', mode, modes_of(base))
     cfg = deepcopy(base)
-    img_size = cfg.model.backbone.get('img_size', 224)
-    if not isinstance(img_size, int):
-        raise ConfigError(
-            'model.backbone.img_size of the config must be one int, got '
-            f'{img_size!r}'
-        )
-    cfg.model.backbone.filter_resize = mode
+    if img_size is None:
+        img_size = stored_size(base)
+    if mode != NO_FILTERS:
+        cfg.model.backbone.filter_resize = mode
     for dataset in leaf_datasets(cfg.test_dataloader.dataset):
         dataset['pipeline'] = VIEWS[view](dataset['pipeline'], img_size, size)
     apply_test_options(cfg, checkpoint)
@@ -154,6 +152,30 @@ def transfer_config(
     cfg.log_level = 'WARNING'
     cfg.experiment_name = f'{mode}_{size}_{time.time_ns()}'
     return cfg
+
+
+def modes_of(base: Config) -> tuple[str, ...]:
+    """Ways in which the backbone of a config can meet another size."""
+    backbone = class_of(MODELS, base.model.backbone, base)
+    if is_subclass(backbone, FourierBackbone):
+        return FILTER_RESIZE_MODES
+    return (NO_FILTERS,)
+
+
+def stored_size(base: Config) -> int:
+    """Side of the images for which the filters of a config are stored.
+
+    Raises:
+        ConfigError: If the backbone does not say it, or is not square.
+    """
+    fourier = modes_of(base) == FILTER_RESIZE_MODES
+    img_size = base.model.backbone.get('img_size', 224 if fourier else None)
+    if not isinstance(img_size, int):
+        raise ConfigError(
+            'model.backbone.img_size of the config must be one int, got '
+            f'{img_size!r}: img_size of the test says the side of its images'
+        )
+    return img_size
 
 
 def accuracy(cfg: Config) -> float:
@@ -165,9 +187,10 @@ def run_transfer(
     base: Config,
     checkpoints: Sequence[str],
     sizes: Sequence[int],
-    modes: Sequence[str] = FILTER_RESIZE_MODES,
+    modes: Sequence[str] | None = None,
     view: str = 'enlarge',
     out: str | Path = 'work_dirs/resolution_transfer',
+    img_size: int | None = None,
 ) -> list[dict]:
     """Test each checkpoint at each size in each mode.
 
@@ -179,19 +202,24 @@ def run_transfer(
         checkpoints (Sequence[str]): Paths or URLs of weights for the config,
             such as those of several seeds.
         sizes (Sequence[int]): Sides of the test images in pixels.
-        modes (Sequence[str]): Values of ``filter_resize``. Defaults to all.
+        modes (Sequence[str], optional): Values of ``filter_resize``. Defaults
+            to :func:`modes_of`, all that there are.
         view (str): Way to bring the images to a size, see
             :func:`transfer_config`. Defaults to ``'enlarge'``.
         out (str | Path): Folder of ``transfer.csv``, which is overwritten.
             Defaults to ``'work_dirs/resolution_transfer'``.
+        img_size (int, optional): Side of the images of the config in pixels.
+            Defaults to that of the backbone.
 
     Returns:
         list[dict]: Rows of ``checkpoint``, ``size``, ``mode``, ``top1``.
     """
     check_data(base, 'test')
+    stored = stored_size(base) if img_size is None else img_size
+    modes = modes_of(base) if modes is None else modes
     configs = {
         (checkpoint, size, mode): transfer_config(
-            base, checkpoint, size, mode, view
+            base, checkpoint, size, mode, view, stored
         )
         for checkpoint in checkpoints
         for size in sizes
@@ -200,7 +228,6 @@ def run_transfer(
     path = Path(out) / 'transfer.csv'
     path.unlink(missing_ok=True)
     records = Records(path, ('checkpoint', 'size', 'mode'), ('top1',))
-    stored = base.model.backbone.get('img_size', 224)
     at_stored_size: dict[str, float] = {}
     for (checkpoint, size, mode), cfg in configs.items():
         if size == stored:
@@ -235,7 +262,7 @@ def summarize(rows: Sequence[dict]) -> dict[tuple[int, str], tuple]:
 
 def summary_table(summary: dict[tuple[int, str], tuple]) -> str:
     """Format the result of :func:`summarize` as a table, one row per size."""
-    modes = [m for m in FILTER_RESIZE_MODES if any(m in c for c in summary)]
+    modes = _modes_in(summary)
     return markdown_table(
         ['size', *modes],
         [
@@ -243,6 +270,11 @@ def summary_table(summary: dict[tuple[int, str], tuple]) -> str:
             for size in sorted({size for size, _ in summary})
         ],
     )
+
+
+def _modes_in(summary: dict[tuple[int, str], tuple]) -> list[str]:
+    modes = (*FILTER_RESIZE_MODES, NO_FILTERS)
+    return [m for m in modes if any(m in case for case in summary)]
 
 
 def plot_transfer(
@@ -256,7 +288,7 @@ def plot_transfer(
     """
     figure = Figure(figsize=(6.5, 3.8))
     axis = figure.subplots()
-    for mode in FILTER_RESIZE_MODES:
+    for mode in _modes_in(summary):
         points = [(s, *v) for (s, m), v in summary.items() if m == mode]
         if points:
             sizes, means, spreads = zip(*points)

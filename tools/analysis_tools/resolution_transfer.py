@@ -33,7 +33,13 @@ def parse_args():
         '--modes',
         nargs='+',
         choices=FILTER_RESIZE_MODES,
-        default=FILTER_RESIZE_MODES,
+        help='ways to resize the filters, all by default',
+    )
+    parser.add_argument(
+        '--img-size',
+        type=int,
+        help='side of the images of the config, for a backbone that does not '
+        'have an img_size',
     )
     parser.add_argument(
         '--view',
@@ -60,6 +66,7 @@ def main():
             args.modes,
             args.view,
             args.out,
+            args.img_size,
         )
     summary = summarize(rows)
     table = summary_table(summary)
