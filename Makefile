@@ -19,9 +19,9 @@ FUZZ_EXAMPLES ?= 1000
 RUN := "$(VENV)/bin/python"
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-cls demo-det demo-seg data test fuzz lint format \
-	clean distclean app test-app install-upstream test-upstream test-compiled \
-	test-core lock
+.PHONY: help install demo demo-full demo-cls demo-det demo-seg data test fuzz \
+	lint format clean distclean app test-app install-upstream test-upstream \
+	test-compiled test-core lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -37,6 +37,9 @@ install-upstream: ## Likewise with the original OpenMMLab (.venv-upstream)
 
 demo: install ## Classify, detect and segment on a small embedded data set
 	$(RUN) demo/run.py all
+
+demo-full: install ## The same, trained longer, in work_dirs/demo-full
+	$(RUN) demo/run.py all --full
 
 demo-cls: install ## The classification part of the demo
 	$(RUN) demo/run.py cls

@@ -30,9 +30,13 @@ LARGEST_SIDE = 1024
 
 
 def trained_models(work_dir: Path) -> dict[str, tuple[str, str]]:
-    """Find config and checkpoint of what the demo trained, by title."""
+    """Find config and checkpoint of what the demo trained, by title.
+
+    The folder's name says which demo it was; `demo` if it has another name.
+    """
     models = {}
-    for part, config in CONFIGS.items():
+    configs = CONFIGS.get(work_dir.name, CONFIGS['demo'])
+    for part, config in configs.items():
         last = work_dir / part / 'last_checkpoint'
         if not last.is_file():
             continue
@@ -147,7 +151,11 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--config', help='config of a model of your own')
     parser.add_argument('--checkpoint', help='its checkpoint')
-    parser.add_argument('--work-dir', default='work_dirs/demo')
+    parser.add_argument(
+        '--work-dir',
+        default='work_dirs/demo',
+        help='folder of the demo, or work_dirs/demo-full',
+    )
     parser.add_argument('--data', default='data/digit_scenes')
     parser.add_argument(
         '--host', default='127.0.0.1', help='address to listen on'

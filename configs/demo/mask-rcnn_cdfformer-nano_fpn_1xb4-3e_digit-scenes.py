@@ -1,16 +1,16 @@
 # The demo's second part: Mask R-CNN on photographs, from the crops' weights.
 _base_ = [
-    '../_base_/models/cdfformer-nano.py', '../_base_/models/mask-rcnn_fpn.py',
+    '../_base_/models/mask-rcnn_fpn.py',
     '../_base_/datasets/digit_scenes_instance.py',
     '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_det.py'
 ]
 
-checkpoint = 'work_dirs/demo/cls/epoch_8.pth'
+checkpoint = 'work_dirs/demo/cls/epoch_6.pth'
 width = 64
 model = dict(
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch=_base_.nano,
+        arch='nano',
         img_size=(192, 256),
         frozen_stages=1,
         # The filters are resized from the grid of the crops to that of the
@@ -60,4 +60,5 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=4, enable=False)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+custom_hooks = [dict(type='mmfft.FilterStatsHook')]
 randomness = dict(seed=0)

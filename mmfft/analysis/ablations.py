@@ -16,16 +16,19 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from mmengine.config import Config, ConfigDict
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS
 from mmengine.runner import Runner
 
 from ..datasets.paths import check_data
 from ..engine import apply_train_options, build_model, build_runner
 from ..errors import ConfigError
+from ..models import MetaFormer
+from ..openmmlab.scopes import class_of, is_subclass
 from .records import Records, around, markdown_table, mean_and_spread
 
 _DYNAMIC = dict(type='mmfft.DFFormer')
 # What each variant changes in the backbone, and its description.
-VARIANTS = {
+PAPER = {
     'gfformer': (dict(type='mmfft.GFFormer'), 'static filters'),
     'dfformer': (_DYNAMIC, 'dynamic filters, N=4, rho=1/4, StarReLU'),
     'dfformer-k1': (dict(_DYNAMIC, num_filters=1), 'as dfformer, N=1'),
@@ -61,6 +64,35 @@ VARIANTS = {
         "GFNet's blocks, static filters without expansion",
     ),
 }
+# The backbone of the config from several starts, which are not the paper's.
+STARTS = {
+    'published': ((), 'as published'),
+    'fan-in': (('fan_in',), "weights as PyTorch's own layers have them"),
+    'centred': (('centred',), 'StarReLU of mean 0 and variance 1'),
+    'strong-filters': (('strong_filters',), 'filters of gain 1'),
+    'unit': (('unit',), 'weights of deviation 1 / sqrt(inputs)'),
+    'fan-in-centred': (('fan_in', 'centred'), 'fan-in and centred'),
+    'unit-centred': (('unit', 'centred'), "both, init='unit_variance'"),
+    'unit-centred-strong': (
+        ('unit', 'centred', 'strong_filters'),
+        'and filters of gain 1',
+    ),
+    'unit-centred-passing': (
+        ('unit', 'centred', 'passing_filters'),
+        'and filters near the identity',
+    ),
+    'unit-centred-shrunk': (
+        ('unit', 'centred', 'shrunk_branches'),
+        'and branches divided by sqrt(N)',
+    ),
+}
+VARIANTS = PAPER | {
+    f'start-{name}': (
+        dict(init_cfg=dict(type='mmfft.StartOfParts', parts=list(parts))),
+        what,
+    )
+    for name, (parts, what) in STARTS.items()
+}
 # Initial value in the smaller GFNet-H.
 _LAYER_SCALE = 1e-3
 _METRIC = 'accuracy/top1'
@@ -85,7 +117,7 @@ def variant_config(
 
     Args:
         base (Config): Config of a classifier of the MetaFormer family, whose
-            ``arch`` is a dict and whose schedule counts epochs.
+            schedule counts epochs.
         variant (str): Name of one of :data:`VARIANTS`.
         seed (int): Seed of the weights and of the order of the images.
         epochs (int): Length of the training; the schedule is shortened in
@@ -104,14 +136,19 @@ def variant_config(
             f'variants: {variant!r} is not one of {list(VARIANTS)}'
         )
     cfg = deepcopy(base)
-    arch = cfg.model.backbone.get('arch')
-    if not isinstance(arch, dict) or set(arch) != {'embed_dims', 'depths'}:
+    backbone = cfg.model.backbone
+    cls = class_of(MODELS, backbone, cfg)
+    if not is_subclass(cls, MetaFormer):
         raise ConfigError(
-            'model.backbone.arch of the config must be a dict with embed_dims '
-            f'and depths, which all variants share, got {arch!r}'
+            'model.backbone of the config must be of the MetaFormer family, '
+            f'whose widths and depths all variants share, got {backbone.type}'
         )
+    # Variants of other classes have the widths of the same name, not the arch.
+    arch = backbone.get('arch', 's18')
+    backbone.setdefault('init', cls.default_init(arch))
+    backbone.arch = dict(cls.resolve_arch(arch))
     changes, _ = VARIANTS[variant]
-    cfg.model.backbone = ConfigDict({**cfg.model.backbone, **changes})
+    cfg.model.backbone = ConfigDict({**backbone, **changes})
     if variant == 'gfnet-h':
         cfg.model.backbone.arch.layer_scale = _LAYER_SCALE
     _set_epochs(cfg, epochs)
@@ -188,7 +225,7 @@ def train_once(cfg: Config) -> dict[str, float]:
 def run_ablations(
     base: Config,
     out: str | Path,
-    variants: Sequence[str] = tuple(VARIANTS),
+    variants: Sequence[str] = tuple(PAPER),
     seeds: Sequence[int] = (0, 1, 2),
     epochs: int = 8,
 ) -> list[dict]:
@@ -201,7 +238,8 @@ def run_ablations(
     Args:
         base (Config): Config of the study, see :func:`variant_config`.
         out (str | Path): Folder of ``runs.csv`` and of the runs.
-        variants (Sequence[str]): Names of :data:`VARIANTS`. Defaults to all.
+        variants (Sequence[str]): Names of :data:`VARIANTS`. Defaults to
+            :data:`PAPER`.
         seeds (Sequence[int]): Seeds of each variant. Defaults to 0, 1 and 2.
         epochs (int): Length of each training. Defaults to 8.
 

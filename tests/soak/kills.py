@@ -69,7 +69,7 @@ test_evaluator = val_evaluator
 # epoch has 16 iterations.
 TOOLBOXES = dict(
     cls=(
-        'cdfformer-nano_1xb64-8e_digit-crops.py',
+        'cdfformer-nano_1xb64-6e_digit-crops.py',
         '',
         'train_cfg = dict(max_epochs={epochs}, val_interval=2)\n',
     ),
@@ -81,7 +81,7 @@ TOOLBOXES = dict(
         + 'train_cfg = dict(max_epochs={epochs}, val_interval=2)\n',
     ),
     seg=(
-        'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
+        'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py',
         'scenes',
         UNTRAINED
         + 'train_cfg = dict(max_iters=16 * {epochs}, val_interval=32)\n',

@@ -9,7 +9,8 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmfft.analysis import ablations
 from mmfft.analysis.ablations import (
-    VARIANTS,
+    PAPER,
+    STARTS,
     plot_ablations,
     run_ablations,
     summarize,
@@ -20,7 +21,7 @@ from mmfft.backbones import CDFFormer, GFFormer, GFNetPyramid
 from mmfft.errors import ConfigError
 from mmfft.layers import AFNO2D, DynamicFilter
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def config(digit_scenes):
     for option in small_data('mmpretrain', digit_scenes):
         key, value = option.split('=')
         cfg.merge_from_dict({key: DictAction._parse_iterable(value)})
-    cfg.model.backbone.arch.update(
+    cfg.model.backbone.arch = dict(
         embed_dims=[8, 8, 8, 16], depths=[1, 1, 1, 1]
     )
     cfg.model.head.in_channels = 16
@@ -46,7 +47,7 @@ def backbone(cfg, variant):
 
 def test_variants_are_what_they_say():
     cfg = load(CLS)
-    built = {name: backbone(cfg, name) for name in VARIANTS}
+    built = {name: backbone(cfg, name) for name in PAPER}
     mixers = {
         name: [m for m in model.modules() if isinstance(m, DynamicFilter)]
         for name, model in built.items()
@@ -76,10 +77,11 @@ def test_variants_are_what_they_say():
     }
     assert acts == dict(gelu='GELU', relu='ReLU')
     assert any(isinstance(m, AFNO2D) for m in built['dfformer-afno'].modules())
-    # All have the widths and depths of the config.
+    # All have the widths and depths of the config, and its start.
+    nano = CDFFormer.arch_zoo['nano']
     for model in built.values():
-        assert model.arch['embed_dims'] == cfg.nano.embed_dims
-        assert model.arch['depths'] == cfg.nano.depths
+        assert {key: model.arch[key] for key in nano} == nano
+        assert model.init == 'unit_variance'
         assert model.out_indices == (3,)
 
 
@@ -89,11 +91,11 @@ def test_the_schedule_is_shortened_in_proportion():
     assert cfg.train_cfg.max_epochs == cfg.train_cfg.val_interval == 2
     warmup, cosine = cfg.param_scheduler
     assert (warmup['end'], cosine['begin'], cosine['T_max']) == (
-        0.25, 0.25, 1.75
+        pytest.approx(1 / 3), pytest.approx(1 / 3), pytest.approx(5 / 3)
     )  # fmt: skip
     assert cfg.randomness.seed == 3
     assert cfg.work_dir == 'some/where'
-    assert base.train_cfg.max_epochs == 8
+    assert base.train_cfg.max_epochs == 6
     assert base.model.backbone.type == 'mmfft.CDFFormer'
 
 
@@ -104,9 +106,28 @@ def test_what_cannot_be_varied(config):
     by_iterations.train_cfg = dict(by_epoch=False, max_iters=10)
     with pytest.raises(ConfigError, match='train by epochs'):
         variant_config(by_iterations, 'gfformer', 0, 1, '')
-    config.model.backbone.arch = 's18'
-    with pytest.raises(ConfigError, match="got 's18'"):
+    config.model.backbone = dict(type='mmfft.GFNet', arch='ti')
+    with pytest.raises(ConfigError, match='MetaFormer family.*mmfft.GFNet'):
         variant_config(config, 'gfformer', 0, 1, '')
+
+
+def test_starts_change_only_the_initial_values():
+    cfg = load(CLS)
+    init_default_scope('mmpretrain')
+    base = MODELS.build(cfg.model.backbone)
+    for name in STARTS:
+        model = backbone(cfg, f'start-{name}')
+        assert type(model) is type(base)
+        assert model.arch == base.arch
+        assert [n for n, _ in model.named_parameters()] == [
+            n for n, _ in base.named_parameters()
+        ]
+    model = backbone(cfg, 'start-centred')
+    model.init_weights()
+    act = model.stages[0][0].mlp.act
+    assert act.scale.item() == pytest.approx(0.8944, abs=1e-4)
+    assert act.bias.item() == pytest.approx(-0.4472, abs=1e-4)
+    assert model.stages[0][0].mlp.fc1.weight.std().item() < 0.03
 
 
 def test_a_finished_run_is_not_trained_again(

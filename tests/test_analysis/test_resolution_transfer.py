@@ -19,7 +19,7 @@ from mmfft.analysis.resolution_transfer import (
 )
 from mmfft.errors import ConfigError
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
 COUNT = 24
 
 
@@ -191,11 +191,35 @@ def test_what_cannot_be_tested(config, tmp_path):
         transfer_config(config, str(tmp_path / 'b.pth'), 64, 'kernel')
     other = copy.deepcopy(config)
     other.model.backbone = dict(type='ResNet', depth=18)
-    with pytest.raises(ConfigError, match='ResNet has no filters'):
+    with pytest.raises(ConfigError, match="modes must be one of .*'-'"):
         transfer_config(other, str(checkpoint), 64, 'kernel')
+    with pytest.raises(ConfigError, match='img_size .* got None'):
+        transfer_config(other, str(checkpoint), 64, '-')
     other.default_scope = 'mmdet'
     with pytest.raises(ConfigError, match="'mmdet'"):
         transfer_config(other, str(checkpoint), 64, 'kernel')
+
+
+def test_a_backbone_without_filters(config, images, tmp_path):
+    cfg = copy.deepcopy(config)
+    cfg.model.backbone = dict(
+        type='ResNet', depth=18, base_channels=8, stem_channels=8
+    )
+    cfg.model.head = dict(type='LinearClsHead', num_classes=10, in_channels=64)
+    (tmp_path / 'crops' / 'val' / '0').mkdir(parents=True)
+    for i, image in enumerate(images[:4]):
+        image.save(tmp_path / 'crops' / 'val' / '0' / f'{i}.png')
+    cfg.test_dataloader.dataset.data_root = str(tmp_path)
+    cfg.work_dir = str(tmp_path / 'work')
+    checkpoint = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=build(cfg).state_dict()), checkpoint)
+    rows = run_transfer(
+        cfg, [str(checkpoint)], [32, 48], out=tmp_path / 'out', img_size=32
+    )
+    assert [(row['size'], row['mode']) for row in rows] == [
+        ('32', '-'), ('48', '-')
+    ]  # fmt: skip
+    assert summary_table(summarize(rows)).startswith('| size | - |')
 
 
 def test_the_tool_says_what_is_missing(call_tool, tmp_path, capsys):

@@ -10,9 +10,17 @@ import pytest
 import torch
 from config_files import CONFIGS, ROOT, batch_of, build, load, quiet
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, METRICS, init_default_scope
+from mmengine.registry import (
+    DATASETS,
+    METRICS,
+    MODELS,
+    init_default_scope,
+)
+
+from mmfft import backbones
 
 BASES = ROOT / 'configs' / '_base_'
+SMALL_SIZES = ('nano', 'micro', 'mini')
 each_config = pytest.mark.parametrize('config', CONFIGS)
 
 
@@ -65,6 +73,10 @@ def test_families():
             assert f'configs/{family}/{config}.py' in CONFIGS
         three = f'configs/{family}/mask-rcnn_{name}_fpn_amp-ms-crop-3x_coco.py'
         assert (three in CONFIGS) == (arch in ('s18', 's36'))
+    for size in SMALL_SIZES:
+        for name in ('dfformer', 'cdfformer', 'gfnet-h'):
+            config = f'{name.split("-")[0]}/{name}-{size}_8xb128_in1k.py'
+            assert f'configs/{config}' in CONFIGS
 
 
 @each_config
@@ -108,8 +120,6 @@ def test_batch(config):
 
 
 EPOCHS = [
-    (r'-8e_', 8),
-    (r'-3e_', 3),
     (r'_1x_coco', 12),
     (r'-3x_coco', 36),
     (r'_in1k-384px', 30),
@@ -118,21 +128,24 @@ EPOCHS = [
     # With 10 epochs of cooldown.
     (r'former-.*_in1k\.', 310),
 ]
-ITERATIONS = [('-3k_', 3000), ('-40k_', 40000), ('-160k_', 160000)]
 
 
 @each_config
 def test_length_of_schedule(config):
     cfg = load(config)
+    # 3e: epochs; 600i, 40k: iterations.
+    if said := re.search(r'-(\d+)(e|i|k)[_-]', config):
+        length = int(said[1]) * (1000 if said[2] == 'k' else 1)
+        if said[2] == 'e':
+            assert cfg.train_cfg.max_epochs == length
+            return
+        assert cfg.train_cfg.type == 'IterBasedTrainLoop'
+        assert cfg.train_cfg.max_iters == length
+        assert cfg.default_hooks.checkpoint.by_epoch is False
+        return
     for pattern, length in EPOCHS:
         if re.search(pattern, config):
             assert cfg.train_cfg.max_epochs == length
-            return
-    for pattern, length in ITERATIONS:
-        if pattern in config:
-            assert cfg.train_cfg.type == 'IterBasedTrainLoop'
-            assert cfg.train_cfg.max_iters == length
-            assert cfg.default_hooks.checkpoint.by_epoch is False
             return
     pytest.fail('no schedule of this name is known')
 
@@ -309,6 +322,8 @@ def test_recipe(config):
 STOCHASTIC_DEPTH = dict(ti=0, xs=0, s=0.15, b=0.25)
 STOCHASTIC_DEPTH |= {'h-ti': 0.1, 'h-s': 0.2, 'h-b': 0.4}
 STOCHASTIC_DEPTH |= dict(s18=0.2, s36=0.3, m36=0.4, b36=0.6)
+SMALL = [f'{level}{size}' for level in ('', 'h-') for size in SMALL_SIZES]
+STOCHASTIC_DEPTH |= dict.fromkeys(SMALL, 0)
 
 
 @each_config
@@ -321,6 +336,59 @@ def test_stochastic_depth(config):
     else:
         expected = STOCHASTIC_DEPTH[backbone.arch]
     assert backbone.get('drop_path_rate', 0) == expected
+
+
+@pytest.mark.parametrize('size', SMALL_SIZES)
+@pytest.mark.parametrize(
+    'name, large',
+    [('dfformer', 's18'), ('cdfformer', 's18'), ('gfnet-h', 'ti')],
+)
+def test_small_archs_are_trained_like_large_ones(name, size, large):
+    config, twin = (
+        f'configs/{name.split("-")[0]}/{name}-{arch}_8xb128_in1k.py'
+        for arch in (size, large)
+    )
+    cfg, other = load(config), load(twin)
+    for key in (set(cfg) | set(other)) - {'model', 'custom_hooks'}:
+        assert cfg[key] == other[key], key
+    assert [hook.type for hook in cfg.custom_hooks] == [
+        *(hook.type for hook in other.get('custom_hooks', [])),
+        'mmfft.FilterStatsHook',
+    ]
+    head = dict(in_channels=0, init_cfg=0)
+    assert {**cfg.model.head, **head} == {**other.model.head, **head}
+    assert cfg.model.head.init_cfg == dict(type='mmfft.UnitVariance')
+    model = build(config)
+    assert model.backbone.init == 'unit_variance'
+    assert model.data_preprocessor.batch_augments is None
+    assert build(twin).data_preprocessor.batch_augments is not None
+
+
+@pytest.mark.parametrize(
+    'name, backbone',
+    [
+        ('dfformer-s18', 'DFFormer'),
+        ('cdfformer-s18', 'CDFFormer'),
+        ('gfnet-h-ti', 'GFNetPyramid'),
+    ],
+)
+@torch.no_grad()
+def test_small_archs_feed_the_neck_of_a_detector(name, backbone):
+    model = load(
+        f'configs/{name.split("-")[0]}/mask-rcnn_{name}_fpn_1x_coco.py'
+    ).model
+    cls = getattr(backbones, backbone)
+    init_default_scope('mmdet')
+    for arch in cls.small_archs:
+        model.backbone.update(arch=arch, img_size=64, init_cfg=None)
+        model.neck.in_channels = cls.arch_zoo[arch]['embed_dims']
+        feats = MODELS.build(model.backbone)(torch.zeros(1, 3, 75, 101))
+        levels = MODELS.build(model.neck)(feats)
+        strides = model.rpn_head.anchor_generator.strides
+        for level, stride in zip(levels, strides, strict=True):
+            assert level.shape[1] == 256
+            for side, n in zip(level.shape[2:], (75, 101)):
+                assert side in (n // stride, -(-n // stride))
 
 
 @each_config

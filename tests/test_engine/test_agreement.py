@@ -10,9 +10,9 @@ from mmfft.engine import check_agreement, find_disagreements, load_config
 from mmfft.errors import ConfigError
 
 DEMO = 'configs/demo/'
-CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
+CLS = DEMO + 'cdfformer-nano_1xb64-6e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
-SEG = DEMO + 'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py'
+SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 MIXUP = 'configs/gfnet/gfnet-xs_8xb64_cifar10.py'
 RETINA = 'configs/gfnet/retinanet_gfnet-h-ti_fpn_1x_coco.py'
 UPER = 'configs/gfnet/gfnet-h-ti_upernet_8xb2-160k_ade20k-512x512.py'

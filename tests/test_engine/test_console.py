@@ -17,7 +17,7 @@ from mmfft.engine import build_runner, command_line, load_config
 from mmfft.errors import ConfigError
 from mmfft.registry import HOOKS
 
-CLS = ROOT / 'configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py'
+CLS = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
 CONFIG = f"""
 _base_ = {str(CLS)!r}
 custom_hooks = [dict(type='mmfft.EndIn', iteration=6, by={{}})]
@@ -107,7 +107,7 @@ def test_a_start_takes_a_screen(train, tmp_path):
         'device: ',
         'model: ImageClassifier, 0.91 M parameters, 0.91 M trained',
         'train data: CustomDataset of 32 samples in batches of 8',
-        'schedule: epochs 1 to 8 of 4 iterations',
+        'schedule: epochs 1 to 6 of 4 iterations',
         'said by a hook of a user',
         'and by its other way',
         'WARNING',
@@ -160,7 +160,7 @@ def test_a_resumed_run_continues_where_it_did(train, tmp_path):
     train('--work-dir', tmp_path)
     _, said = train('--work-dir', tmp_path, '--resume')
     assert f'weights: resumed from {tmp_path}/epoch_1.pth' in said.out
-    assert 'schedule: epochs 2 to 8 of 4 iterations' in said.out
+    assert 'schedule: epochs 2 to 6 of 4 iterations' in said.out
     assert f'Last checkpoint: {tmp_path}/epoch_1.pth\n' in said.err
 
 

@@ -12,7 +12,7 @@ from mmfft.openmmlab.weights import load_into
 
 DEMO = 'configs/demo/'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
-SEG = DEMO + 'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py'
+SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 
 
 @pytest.mark.parametrize(

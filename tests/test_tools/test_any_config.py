@@ -33,9 +33,9 @@ from mmfft.visualization.cam import _read_classifier
 from mmfft.visualization.filters import see_image
 
 CONFIGS = dict(
-    mmpretrain='configs/demo/cdfformer-nano_1xb64-8e_digit-crops.py',
+    mmpretrain='configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py',
     mmdet='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
-    mmseg='configs/demo/cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py',
+    mmseg='configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py',
 )
 every_toolbox = pytest.mark.parametrize('toolbox', CONFIGS)
 

@@ -22,9 +22,9 @@ from mmfft.visualization.filters import (
 )
 
 DEMO = 'configs/demo/'
-CLS = DEMO + 'cdfformer-nano_1xb64-8e_digit-crops.py'
+CLS = DEMO + 'cdfformer-nano_1xb64-6e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
-SEG = DEMO + 'cdfformer-nano_fpn_1xb2-3k_digit-scenes-192x256.py'
+SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 TINY = dict(embed_dims=[8, 8, 16, 16], depths=[1, 1, 2, 1])
 PYRAMID = dict(**TINY, layer_scale=1e-2)
 

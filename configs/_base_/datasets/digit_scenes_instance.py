@@ -2,7 +2,11 @@
 dataset_type = 'CocoDataset'
 data_root = 'data/digit_scenes/scenes/'
 data_preparation = 'python tools/dataset_converters/digit_scenes.py'
-metainfo = dict(classes=tuple('0123456789'))
+metainfo = dict(
+    classes=tuple('0123456789'),
+    palette=[(230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200),
+             (245, 130, 48), (145, 30, 180), (70, 240, 240), (240, 50, 230),
+             (210, 245, 60), (250, 190, 212)])
 backend_args = None
 
 train_pipeline = [

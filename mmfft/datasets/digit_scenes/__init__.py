@@ -25,7 +25,15 @@ No digit and no photograph of the validation split appears in training. (The
 source does not name the writers, so a writer may appear in both splits.)
 """
 
-from .config import CLASSES, NAME, SPLITS, VERSION, DigitScenesConfig
+from .config import (
+    BACKGROUND,
+    CLASSES,
+    NAME,
+    PALETTE,
+    SPLITS,
+    VERSION,
+    DigitScenesConfig,
+)
 from .paint import (
     DIGIT_SIZES,
     MAX_DIGITS,

@@ -9,6 +9,14 @@ NAME = 'DigitScenes'
 # Incremented whenever the same arguments would give a different picture.
 VERSION = '1.1'
 CLASSES = tuple('0123456789')
+# Colour of each class in all pictures, and that of the background in label
+# images. The data configs state the same.
+PALETTE = (
+    *((230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200)),
+    *((245, 130, 48), (145, 30, 180), (70, 240, 240), (240, 50, 230)),
+    *((210, 245, 60), (250, 190, 212)),
+)
+BACKGROUND = (40, 40, 40)
 
 SPLITS = ('train', 'val')
 # Folders of scenes have the names that ADE20K uses.

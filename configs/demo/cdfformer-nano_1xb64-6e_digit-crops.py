@@ -1,22 +1,26 @@
 # The demo's first part: a nano CDFFormer learns handwritten digits.
 _base_ = [
-    '../_base_/models/cdfformer-nano.py', '../_base_/datasets/digit_crops.py',
-    '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_cls.py'
+    '../_base_/datasets/digit_crops.py', '../_base_/schedules/demo_adamw.py',
+    '../_base_/default_runtime_cls.py'
 ]
 
 model = dict(
     type='ImageClassifier',
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch=_base_.nano,
+        arch='nano',
         img_size=64,
         out_indices=(3, ),
         out_norm=False),
     neck=dict(type='GlobalAveragePooling'),
-    head=dict(type='mmfft.MlpHead', num_classes=10, in_channels=128))
+    head=dict(
+        type='mmfft.MlpHead',
+        num_classes=10,
+        in_channels=128,
+        init_cfg=dict(type='mmfft.UnitVariance')))
 
-max_epochs = 8
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=4)
+max_epochs = 6
+train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=2)
 val_cfg = dict()
 test_cfg = dict()
 param_scheduler = [
@@ -27,4 +31,5 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=64, enable=False)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
+custom_hooks = [dict(type='mmfft.FilterStatsHook')]
 randomness = dict(seed=0)

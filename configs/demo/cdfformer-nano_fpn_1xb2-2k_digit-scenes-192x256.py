@@ -1,11 +1,11 @@
 # The demo's third part: Semantic FPN on photographs, from the crops' weights.
 _base_ = [
-    '../_base_/models/cdfformer-nano.py', '../_base_/models/semantic-fpn.py',
+    '../_base_/models/semantic-fpn.py',
     '../_base_/datasets/digit_scenes_semantic.py',
     '../_base_/schedules/demo_adamw.py', '../_base_/default_runtime_seg.py'
 ]
 
-checkpoint = 'work_dirs/demo/cls/epoch_8.pth'
+checkpoint = 'work_dirs/demo/cls/epoch_6.pth'
 # SyncBN needs a GPU.
 norm_cfg = dict(type='GN', num_groups=8, requires_grad=True)
 # PyTorch's own initialization, which has smaller weights. AdamW moves them
@@ -23,7 +23,7 @@ model = dict(
     data_preprocessor=dict(size=(192, 256)),
     backbone=dict(
         type='mmfft.CDFFormer',
-        arch=_base_.nano,
+        arch='nano',
         img_size=(192, 256),
         frozen_stages=0,
         # The filters are resized from the grid of the crops to that of the
@@ -46,9 +46,9 @@ model = dict(
         loss_decode=dict(class_weight=[0.4] + [1.] * 10)))
 
 train_dataloader = dict(batch_size=2)
-max_iters = 3000
+max_iters = 2000
 train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=3000)
+    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=2000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
@@ -60,6 +60,7 @@ param_scheduler = [
 ]
 auto_scale_lr = dict(base_batch_size=2, enable=False)
 default_hooks = dict(
-    checkpoint=dict(by_epoch=False, interval=1000, max_keep_ckpts=1))
+    checkpoint=dict(by_epoch=False, interval=500, max_keep_ckpts=1))
 env_cfg = dict(cudnn_benchmark=False)
+custom_hooks = [dict(type='mmfft.FilterStatsHook')]
 randomness = dict(seed=0)
