@@ -57,8 +57,8 @@ def load_feature_model(
         nn.Module: Model in evaluation mode, on the CPU.
 
     Raises:
-        ConfigError: If the model does not exist or the checkpoint does not
-            fit.
+        ConfigError: If the model does not exist, the checkpoint does not fit,
+            or an ``init_cfg`` of the config overrides a given ``init``.
     """
     name, _, checkpoint = spec.partition('=')
     if name.endswith('.py'):
@@ -76,6 +76,11 @@ def _backbone_of_config(
     if 'backbone' not in cfg.get('model', {}):
         raise ConfigError(f'the model of {path!r} has no backbone')
     drop_pretrained(cfg.model.backbone)
+    if 'init' in options and cfg.model.backbone.get('init_cfg'):
+        raise ConfigError(
+            f'init={options["init"]!r} would have no effect: '
+            f'model.backbone.init_cfg of {path!r} replaces it. Set it to None'
+        )
     cfg.model.backbone.update(options)
     if img_size and 'img_size' in cfg.model.backbone:
         cfg.model.backbone.img_size = img_size

@@ -216,3 +216,16 @@ def test_only_ours_are_measured(call_tool, tmp_path, capsys):
     assert "'resnet18' is ResNet: only blocks" in capsys.readouterr().err
     with pytest.raises(ConfigError, match='holds no'):
         run_starts([str(CONFIG)], tmp_path, folder=str(tmp_path / 'none'))
+
+
+def test_a_config_whose_init_cfg_would_win_is_refused(tmp_path):
+    config = tmp_path / 'own_start.py'
+    config.write_text(
+        f'_base_ = {str(CONFIG)!r}\n'
+        "init_cfg = dict(type='Kaiming', layer='Linear')\n"
+        'model = dict(backbone=dict(init_cfg=init_cfg))\n'
+    )
+    case = dict(out=tmp_path, seeds=[0], size=64, count=2)
+    with pytest.raises(ConfigError, match='init_cfg of .* replaces it'):
+        run_starts([str(config)], inits=['published'], **case)
+    assert run_starts([str(config)], **case)

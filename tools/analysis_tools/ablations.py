@@ -9,6 +9,7 @@ it trains only what is missing.
 from pathlib import Path
 
 from mmfft.analysis.ablations import (
+    PAPER,
     VARIANTS,
     plot_ablations,
     run_ablations,
@@ -23,8 +24,11 @@ def parse_args():
     parser.add_argument(
         '--variants',
         nargs='+',
-        default=list(VARIANTS),
-        help='variants to train, all by default: ' + ', '.join(VARIANTS),
+        default=list(PAPER),
+        help='variants to train, by default those of the paper: '
+        + ', '.join(PAPER)
+        + '; starts of the backbone of the config: '
+        + ', '.join(v for v in VARIANTS if v not in PAPER),
     )
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument(
