@@ -72,7 +72,7 @@ STARTS = {
     'strong-filters': (('strong_filters',), 'filters of gain 1'),
     'unit': (('unit',), 'weights of deviation 1 / sqrt(inputs)'),
     'fan-in-centred': (('fan_in', 'centred'), 'fan-in and centred'),
-    'unit-centred': (('unit', 'centred'), "both, init='unit_variance'"),
+    'unit-centred': (('unit', 'centred'), 'unit and centred'),
     'unit-centred-strong': (
         ('unit', 'centred', 'strong_filters'),
         'and filters of gain 1',
@@ -83,7 +83,7 @@ STARTS = {
     ),
     'unit-centred-shrunk': (
         ('unit', 'centred', 'shrunk_branches'),
-        'and branches divided by sqrt(N)',
+        "and branches divided by sqrt(N), init='unit_variance'",
     ),
 }
 VARIANTS = PAPER | {

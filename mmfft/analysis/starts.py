@@ -11,6 +11,7 @@ from ..models.initialization import (
     centre_activations,
     init_truncated_normal,
     scale_by_inputs,
+    shrink_branches,
 )
 from ..registry import WEIGHT_INITIALIZERS
 
@@ -36,24 +37,13 @@ def _passing_filters(backbone: nn.Module) -> None:
             layer.weight.data[..., 0] += 1
 
 
-def _shrunk_branches(backbone: nn.Module) -> None:
-    """Last layers of N residual branches divided by ``sqrt(N)``."""
-    ends = [
-        module
-        for name, module in backbone.named_modules()
-        if name.endswith(('token_mixer.pwconv2', 'mlp.fc2'))
-    ]
-    for end in ends:
-        end.weight.data /= len(ends) ** 0.5
-
-
 PARTS = {
     'fan_in': _scale_as_pytorch,
     'unit': scale_by_inputs,
     'centred': centre_activations,
     'strong_filters': _strong_filters,
     'passing_filters': _passing_filters,
-    'shrunk_branches': _shrunk_branches,
+    'shrunk_branches': shrink_branches,
 }
 
 

@@ -13,6 +13,8 @@ LayerTypes = tuple[type[nn.Conv2d] | type[nn.Linear], ...]
 # Of relu(x)^2 for a standard normal x: mean 1/2, variance 5/4.
 _STAR_SCALE = 1 / math.sqrt(5 / 4)
 _STAR_BIAS = -_STAR_SCALE / 2
+# Last layers of the residual branches of blocks.
+_BRANCH_ENDS = ('token_mixer.pwconv2', 'mlp.fc2')
 
 
 def initialize(
@@ -51,7 +53,8 @@ def init_truncated_normal(module: nn.Module, layers: LayerTypes) -> None:
 def init_unit_variance(module: nn.Module) -> None:
     """Initialization that keeps the variance of features through each layer.
 
-    Filters start as published.
+    The residual branches of a backbone together add about as much variance
+    as there is. Filters start as published.
 
     Args:
         module (nn.Module): Module whose layers, itself included, get new
@@ -59,6 +62,7 @@ def init_unit_variance(module: nn.Module) -> None:
     """
     scale_by_inputs(module)
     centre_activations(module)
+    shrink_branches(module)
 
 
 def scale_by_inputs(module: nn.Module) -> None:
@@ -86,3 +90,18 @@ def centre_activations(module: nn.Module) -> None:
         if isinstance(layer, StarReLU):
             nn.init.constant_(layer.scale, _STAR_SCALE)
             nn.init.constant_(layer.bias, _STAR_BIAS)
+
+
+def shrink_branches(module: nn.Module) -> None:
+    """Last layers of N residual branches divided by ``sqrt(N)``.
+
+    From GPT-2, "Language Models are Unsupervised Multitask Learners",
+    section 2.3.
+    """
+    ends = [
+        layer
+        for name, layer in module.named_modules()
+        if name.endswith(_BRANCH_ENDS)
+    ]
+    for end in ends:
+        end.weight.data /= len(ends) ** 0.5

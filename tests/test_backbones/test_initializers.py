@@ -67,7 +67,7 @@ def changed(parts):
     return dict(
         weights=float(linear.fc1.weight.detach().std()),
         ends=float(linear.fc2.weight.detach().std()),
-        stars=float(linear.act.bias),
+        stars=float(linear.act.bias.detach()),
         filters=float(
             model.stages[2][0].token_mixer.basis.weight.detach().std()
         ),
@@ -99,7 +99,7 @@ def test_parts_of_a_start():
 
 
 def test_the_parts_together_are_unit_variance():
-    parts = ['unit', 'centred']
+    parts = ['unit', 'centred', 'shrunk_branches']
     ours = start(
         CDFFormer(
             TINY,

@@ -1,4 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -34,9 +36,17 @@ def test_small_archs_have_unit_variance(cls, arch):
     model = cls(arch, img_size=64)
     assert model.init == 'unit_variance'
     found = deviations(model)
+    ends = ('.pwconv2', 'mlp.fc2')
+    branches = sum(name.endswith(ends) for name in found)
+    # Two in a block, one in those of GFNet.
+    assert branches == sum(model.arch['depths']) * (
+        1 if cls is GFNetPyramid else 2
+    )
     for name, layer in model.named_modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             expected = layer.weight[0].numel() ** -0.5
+            if name.endswith(ends):
+                expected /= branches**0.5
             # Normal, truncated far out.
             assert found[name] == pytest.approx(expected, rel=0.2)
             assert layer.bias is None or not layer.bias.any()
@@ -91,8 +101,26 @@ def test_features_keep_their_variance():
                 )
         with torch.no_grad():
             model(torch.randn(4, 3, 64, 64))
-    assert all(0.3 < ratio < 2 for ratio in ratios['unit_variance'])
+    # Each of twelve branches adds about 1 / sqrt(12) of its input.
+    assert all(0.1 < ratio < 0.6 for ratio in ratios['unit_variance'])
     assert all(ratio < 0.1 for ratio in ratios['published'])
+
+
+@pytest.mark.parametrize('depth', [1, 6])
+def test_features_do_not_grow_with_depth(depth):
+    torch.manual_seed(0)
+    arch = dict(embed_dims=[16] * 4, depths=[depth] * 4)
+    model = CDFFormer(arch, img_size=64, init='unit_variance')
+    seen = []
+    for block in model.stages[0]:
+        block.register_forward_hook(
+            lambda module, args, out: seen.append(
+                float(out.std() / args[0].std())
+            )
+        )
+    with torch.no_grad():
+        model(torch.randn(4, 3, 64, 64))
+    assert 1 < math.prod(seen) < 1.5
 
 
 def test_a_module_without_branches():
