@@ -139,7 +139,7 @@ compile() {
 
 part_3() {
   local amp=() bf16=() data=() short=() common=() start
-  local crops=cdfformer-nano_1xb64-6e_digit-crops.py
+  local crops=cdfformer-nano_1xb32-6e_digit-crops.py
   local scenes=mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py
   if "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
   then

@@ -7,12 +7,12 @@ from ..openmmlab import required
 # its folder in work_dirs has.
 CONFIGS = {
     'demo': dict(
-        cls='cdfformer-nano_1xb64-6e_digit-crops.py',
+        cls='cdfformer-nano_1xb32-6e_digit-crops.py',
         det='mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
         seg='cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py',
     ),
     'demo-full': dict(
-        cls='cdfformer-nano_1xb64-12e_digit-crops.py',
+        cls='cdfformer-nano_1xb32-12e_digit-crops.py',
         det='mask-rcnn_cdfformer-nano_fpn_1xb4-6e_digit-scenes.py',
         seg='cdfformer-nano_fpn_1xb2-8k_digit-scenes-192x256.py',
     ),

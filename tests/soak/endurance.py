@@ -40,7 +40,7 @@ from mmfft.ops import matmul
 from mmfft.registry import HOOKS, MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CONFIG = ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 SIZES = range(32, 129, 8)
 
 

@@ -69,7 +69,7 @@ test_evaluator = val_evaluator
 # epoch has 16 iterations.
 TOOLBOXES = dict(
     cls=(
-        'cdfformer-nano_1xb64-6e_digit-crops.py',
+        'cdfformer-nano_1xb32-6e_digit-crops.py',
         '',
         'train_cfg = dict(max_epochs={epochs}, val_interval=2)\n',
     ),

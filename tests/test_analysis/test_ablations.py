@@ -21,7 +21,7 @@ from mmfft.backbones import CDFFormer, GFFormer, GFNetPyramid
 from mmfft.errors import ConfigError
 from mmfft.layers import AFNO2D, DynamicFilter
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 @pytest.fixture

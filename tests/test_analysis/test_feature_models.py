@@ -15,7 +15,7 @@ from mmfft.analysis.feature_models import (
 )
 from mmfft.errors import ConfigError
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 @pytest.fixture(scope='module')

@@ -84,7 +84,7 @@ def test_errors_and_a_picture(images, tmp_path):
 
 
 def test_the_tool(call_tool, digit_scenes, tmp_path, capsys):
-    config = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+    config = ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
     call_tool(
         'analysis_tools/receptive_field.py', config, 'resnet18',
         '--strides', 4, 16, '--size', 64, '--count', 2,

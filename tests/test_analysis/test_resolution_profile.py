@@ -7,7 +7,7 @@ from mmfft.analysis import resolution_profile
 from mmfft.analysis.resolution_profile import plot_profile, run_profile
 from mmfft.models.base import FourierBackbone
 
-CLS = str(ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py')
+CLS = str(ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py')
 
 
 @pytest.fixture

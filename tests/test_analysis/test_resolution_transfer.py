@@ -19,7 +19,7 @@ from mmfft.analysis.resolution_transfer import (
 )
 from mmfft.errors import ConfigError
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 COUNT = 24
 
 

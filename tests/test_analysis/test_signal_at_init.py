@@ -23,7 +23,7 @@ from mmfft.models import DFFormer, GFNetPyramid
 
 # A stage without and one with a factor on the shortcut.
 ARCH = dict(embed_dims=[8, 8, 8, 8], depths=[1, 0, 1, 0])
-CONFIG = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CONFIG = ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 @pytest.fixture(scope='module')

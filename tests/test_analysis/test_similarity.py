@@ -117,7 +117,7 @@ def test_errors(noise):
 
 
 def test_the_tool(call_tool, digit_scenes, tmp_path):
-    config = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+    config = ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
     call_tool(
         'analysis_tools/similarity.py', config, 'resnet18', '--size', 64,
         '--images', digit_scenes / 'crops' / 'train', '--count', 9,

@@ -18,7 +18,7 @@ CONFIGS = ROOT / 'configs'
 IN1K = CONFIGS / 'gfnet' / 'gfnet-xs_8xb128_in1k.py'
 COCO = CONFIGS / 'dfformer' / 'mask-rcnn_dfformer-s18_fpn_1x_coco.py'
 ADE20K = CONFIGS / 'dfformer' / 'dfformer-s18_fpn_8xb4-40k_ade20k-512x512.py'
-CROPS = CONFIGS / 'demo' / 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CROPS = CONFIGS / 'demo' / 'cdfformer-nano_1xb32-6e_digit-crops.py'
 CLI = 'misc/check_dataset.py'
 
 

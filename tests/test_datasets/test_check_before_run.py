@@ -16,7 +16,7 @@ from mmfft.engine import load_config
 from mmfft.errors import ConfigError
 
 DEMO = ROOT / 'configs' / 'demo'
-CLS = DEMO / 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = DEMO / 'cdfformer-nano_1xb32-6e_digit-crops.py'
 DET = DEMO / 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = DEMO / 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 

@@ -16,7 +16,7 @@ import pytest
 from config_files import ROOT, load
 from random_weights import save_random_weights
 
-CONFIG = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CONFIG = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 
 

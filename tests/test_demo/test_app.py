@@ -19,7 +19,7 @@ from mmfft.engine import build_model
 from mmfft.errors import ConfigError
 
 DEMO = 'configs/demo/'
-CLS = DEMO + 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = DEMO + 'cdfformer-nano_1xb32-6e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 

@@ -11,7 +11,7 @@ from mmfft.deploy import Classifier, load_network
 from mmfft.deploy.networks import AdaptiveAvgPool2d
 from mmfft.errors import ConfigError
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 RETINA = 'configs/cdfformer/retinanet_cdfformer-s18_fpn_1x_coco.py'
 
 

@@ -10,7 +10,7 @@ from mmfft.engine import check_agreement, find_disagreements, load_config
 from mmfft.errors import ConfigError
 
 DEMO = 'configs/demo/'
-CLS = DEMO + 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = DEMO + 'cdfformer-nano_1xb32-6e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 MIXUP = 'configs/gfnet/gfnet-xs_8xb64_cifar10.py'

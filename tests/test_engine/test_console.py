@@ -17,7 +17,7 @@ from mmfft.engine import build_runner, command_line, load_config
 from mmfft.errors import ConfigError
 from mmfft.registry import HOOKS
 
-CLS = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 CONFIG = f"""
 _base_ = {str(CLS)!r}
 custom_hooks = [dict(type='mmfft.EndIn', iteration=6, by={{}})]

@@ -29,7 +29,7 @@ from mmfft.openmmlab.convert import convert_file
 
 TINY = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1])
 DEMO = ROOT / 'configs' / 'demo'
-CLS = DEMO / 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = DEMO / 'cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 def by_history(trace):

@@ -33,7 +33,7 @@ from mmfft.visualization.cam import _read_classifier
 from mmfft.visualization.filters import see_image
 
 CONFIGS = dict(
-    mmpretrain='configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py',
+    mmpretrain='configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py',
     mmdet='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
     mmseg='configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py',
 )

@@ -12,7 +12,7 @@ from random_weights import save_random_weights
 
 from mmfft.models import CDFFormer
 
-CLS = ROOT / 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = ROOT / 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ custom_hooks = [dict(type='KillWorker', rank=1, epochs=(1, 2))]
 def configs(tmp_path, digit_scenes):
     """Configs of the three toolboxes, with the batch of one process of two."""
     for name, base, batch_size, data, more in [
-        ('cls', 'cdfformer-nano_1xb64-6e_digit-crops.py', 8, '', CLS),
+        ('cls', 'cdfformer-nano_1xb32-6e_digit-crops.py', 8, '', CLS),
         (
             'det',
             'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',

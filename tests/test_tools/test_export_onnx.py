@@ -11,7 +11,7 @@ from random_weights import save_random_weights
 
 pytestmark = pytest.mark.slow
 
-CLS = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 DET = 'configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = 'configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 

@@ -15,7 +15,7 @@ from random_weights import save_random_weights
 from mmfft.engine import build_model
 
 DEMO = 'configs/demo/'
-CLS = DEMO + 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = DEMO + 'cdfformer-nano_1xb32-6e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 

@@ -22,7 +22,7 @@ from mmfft.visualization.filters import (
 )
 
 DEMO = 'configs/demo/'
-CLS = DEMO + 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = DEMO + 'cdfformer-nano_1xb32-6e_digit-crops.py'
 DET = DEMO + 'mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = DEMO + 'cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 TINY = dict(embed_dims=[8, 8, 16, 16], depths=[1, 1, 2, 1])

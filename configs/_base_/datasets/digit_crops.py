@@ -53,7 +53,7 @@ loader = dict(
 # One worker is fast enough. Two would slow down the training threads on two
 # cores.
 train_dataloader = dict(
-    batch_size=64,
+    batch_size=32,
     num_workers=1,
     dataset=dict(
         type=dataset_type,

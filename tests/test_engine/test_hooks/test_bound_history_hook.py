@@ -9,7 +9,7 @@ from mmengine.runner import LogProcessor
 
 from mmfft.engine import BoundHistoryHook
 
-CLS = ROOT / 'configs' / 'demo' / 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = ROOT / 'configs' / 'demo' / 'cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 def run_of(batches, name, custom=(), **loops):

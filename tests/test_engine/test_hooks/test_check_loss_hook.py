@@ -20,7 +20,7 @@ from mmfft.engine.hooks.check_loss_hook import (
 )
 
 TINY = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1])
-CLS = ROOT / 'configs' / 'demo' / 'cdfformer-nano_1xb64-6e_digit-crops.py'
+CLS = ROOT / 'configs' / 'demo' / 'cdfformer-nano_1xb32-6e_digit-crops.py'
 
 
 def save(path, value, age):

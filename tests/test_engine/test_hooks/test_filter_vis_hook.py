@@ -13,7 +13,7 @@ from mmfft.engine import FilterVisHook
 from mmfft.errors import ConfigError
 from mmfft.visualization.filters import draw_filters, read_filters, see_image
 
-CONFIG = 'configs/demo/cdfformer-nano_1xb64-6e_digit-crops.py'
+CONFIG = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 STAGE = 'backbone.stages.3'
 HAS_TENSORBOARD = find_spec('tensorboard') is not None
 

@@ -1,5 +1,5 @@
 # The longer demo's first part.
-_base_ = './cdfformer-nano_1xb64-6e_digit-crops.py'
+_base_ = './cdfformer-nano_1xb32-6e_digit-crops.py'
 
 max_epochs = 12
 train_cfg = dict(max_epochs=max_epochs, val_interval=4)

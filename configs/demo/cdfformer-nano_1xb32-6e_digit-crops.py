@@ -29,7 +29,7 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', by_epoch=True, begin=1,
          T_max=max_epochs - 1, eta_min=1e-5, convert_to_iter_based=True)
 ]
-auto_scale_lr = dict(base_batch_size=64, enable=False)
+auto_scale_lr = dict(base_batch_size=32, enable=False)
 default_hooks = dict(checkpoint=dict(max_keep_ckpts=1))
 custom_hooks = [dict(type='mmfft.FilterStatsHook')]
 randomness = dict(seed=0)
