@@ -133,14 +133,14 @@ EPOCHS = [
 @each_config
 def test_length_of_schedule(config):
     cfg = load(config)
-    # 3e: epochs; 600i, 40k: iterations.
-    if said := re.search(r'-(\d+)(e|i|k)[_-]', config):
-        length = int(said[1]) * (1000 if said[2] == 'k' else 1)
+    # 3e: epochs; 40k: iterations.
+    if said := re.search(r'-(\d+)(e|k)[_-]', config):
+        length = int(said[1])
         if said[2] == 'e':
             assert cfg.train_cfg.max_epochs == length
             return
         assert cfg.train_cfg.type == 'IterBasedTrainLoop'
-        assert cfg.train_cfg.max_iters == length
+        assert cfg.train_cfg.max_iters == length * 1000
         assert cfg.default_hooks.checkpoint.by_epoch is False
         return
     for pattern, length in EPOCHS:
