@@ -219,7 +219,9 @@ def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
     """Find the Ctrl-C of which an error is the consequence.
 
     mmengine formats configs in a ``try`` whose bare ``except`` raises a
-    ``SyntaxError``, whenever a checkpoint is saved.
+    ``SyntaxError``, whenever a checkpoint is saved. torchrun passes a Ctrl-C
+    on to processes that have had it: the second comes without the text that
+    the first has been given.
 
     Args:
         error (BaseException, optional): Error that was caught.
@@ -228,9 +230,12 @@ def interrupt_behind(error: BaseException | None) -> KeyboardInterrupt | None:
         KeyboardInterrupt | None: What has interrupted the process, or None if
         nothing did.
     """
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    found = []
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            found.append(error)
         error = error.__cause__ or error.__context__
-    return error
+    return next((stop for stop in found if stop.args), next(iter(found), None))
 
 
 def end_interrupted(program: str, stop: KeyboardInterrupt) -> None:
@@ -244,11 +249,13 @@ def end_interrupted(program: str, stop: KeyboardInterrupt) -> None:
         SystemExit: With the status that shells have for the signal, 130 or
             143.
     """
+    # A second Ctrl-C does not keep the lines from being said.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     _let_workers_die()
-    # Workers are waited for; a second Ctrl-C does not.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     terminated = isinstance(stop, Terminated)
     if is_main_process():
         how = 'terminated' if terminated else 'interrupted'
         print(' '.join([f'{program}: {how}', *stop.args]), file=sys.stderr)
+    # Workers are waited for; a second Ctrl-C does not.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(143 if terminated else 130)
