@@ -38,6 +38,11 @@ def parse_args():
         action='store_true',
         help='do not validate during training',
     )
+    parser.add_argument(
+        '--tensorboard',
+        action='store_true',
+        help='also write the curves for TensorBoard, into the work directory',
+    )
     return parser.parse_args()
 
 
@@ -48,7 +53,12 @@ def main():
             args.config, args.work_dir, args.cfg_options, args.launcher
         )
         apply_train_options(
-            cfg, args.resume, args.amp, args.auto_scale_lr, args.no_validate
+            cfg,
+            args.resume,
+            args.amp,
+            args.auto_scale_lr,
+            args.no_validate,
+            args.tensorboard,
         )
         check_data(cfg, 'train', 'val')
         check_agreement(cfg)

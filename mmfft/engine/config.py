@@ -15,10 +15,12 @@ from mmengine.registry import (
     METRICS,
     OPTIM_WRAPPERS,
     TRANSFORMS,
+    VISBACKENDS,
     VISUALIZERS,
 )
-from mmengine.visualization import Visualizer
+from mmengine.visualization import TensorboardVisBackend, Visualizer
 
+from ..datasets.own_data import SETTINGS, replacing
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 from ..openmmlab.config_names import config_file
@@ -96,9 +98,11 @@ def load_config(
             "--launcher 'pytorch' is for processes that torchrun starts: use "
             'tools/dist_train.sh or tools/dist_test.sh'
         )
-    cfg = Config.fromfile(file)
+    with replacing(cfg_options or {}) as taken:
+        cfg = Config.fromfile(file)
     forget_wrapper(cfg)
     if cfg_options:
+        _check_followed(cfg, cfg_options, taken)
         cfg.merge_from_dict(cfg_options)
     for key in _NEVER_NONE:
         if key in cfg and cfg[key] is None:
@@ -108,6 +112,17 @@ def load_config(
     cfg.work_dir = work_dir or cfg.get('work_dir') or f'work_dirs/{file.stem}'
     _add_hooks(cfg)
     return cfg
+
+
+def _check_followed(cfg: Config, options: dict, taken: set[str]) -> None:
+    """Refuse to set a line from which other settings have been derived."""
+    for name in set(SETTINGS) & cfg.keys() & options.keys() - taken:
+        if cfg[name] != options[name]:
+            raise ConfigError(
+                f'--cfg-options {name}={options[name]}: nothing in '
+                f'{cfg.filename!r} would follow, since the data sets have '
+                f'their own: set train_dataloader.dataset.{name} and so on'
+            )
 
 
 def _add_hooks(cfg: Config) -> None:
@@ -161,6 +176,7 @@ def apply_train_options(
     amp: bool = False,
     auto_scale_lr: bool = False,
     no_validate: bool = False,
+    tensorboard: bool = False,
 ) -> None:
     """Set the options of ``tools/train.py`` in a config.
 
@@ -174,11 +190,16 @@ def apply_train_options(
         auto_scale_lr (bool): Whether to scale the learning rate to the batch
             size. Defaults to False.
         no_validate (bool): Whether to omit validation. Defaults to False.
+        tensorboard (bool): Whether to write the curves for TensorBoard, too.
+            Defaults to False.
 
     Raises:
         ConfigError: If mixed precision is asked for without a GPU, the config
-            has no batch size to scale from, or ``resume`` does not exist.
+            has no batch size to scale from, ``resume`` does not exist, or
+            TensorBoard is not installed.
     """
+    if tensorboard:
+        _add_tensorboard(cfg)
     if no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     wrapper = cfg.get('optim_wrapper') or {}
@@ -214,6 +235,25 @@ def apply_train_options(
         elif not cfg.get('resume'):
             cfg.resume = NEWEST
             cfg.setdefault('load_from', None)
+
+
+def _add_tensorboard(cfg: Config) -> None:
+    try:
+        import torch.utils.tensorboard  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f'--tensorboard: {error}: pip install "mmfft[vis]"'
+        ) from error
+    if toolbox(cfg) in _VISUALIZATION:
+        use_toolbox_visualizer(cfg)
+    visualizer = cfg.setdefault('visualizer', dict(type='Visualizer'))
+    backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
+    if not any(
+        is_subclass(class_of(VISBACKENDS, backend, cfg), TensorboardVisBackend)
+        for backend in backends
+    ):
+        own = scoped(cfg, VISBACKENDS, 'TensorboardVisBackend')
+        visualizer.vis_backends = [*backends, dict(type=own)]
 
 
 def apply_test_options(
@@ -351,15 +391,12 @@ def _draw_predictions(
             f'config, or a default_scope among {sorted(_VISUALIZATION)}'
         )
     if show:
-        _require_display()
+        require_display('--show-dir')
     if scope in _VISUALIZATION:
-        own_hook, own_visualizer = _VISUALIZATION[scope]
+        own_hook, _ = _VISUALIZATION[scope]
         if hook is None:
             hook = dict(type=f'{scope}.{own_hook}')
-        # mmengine's own draws no predictions.
-        visualizer = cfg.get('visualizer') or dict(type=Visualizer)
-        if class_of(VISUALIZERS, visualizer, cfg) is Visualizer:
-            cfg.visualizer = dict(visualizer, type=f'{scope}.{own_visualizer}')
+        use_toolbox_visualizer(cfg)
     hook = dict(
         type='mmfft.ShowHook',
         hook=hook,
@@ -372,13 +409,35 @@ def _draw_predictions(
     cfg.default_hooks = dict(hooks, visualization=hook)
 
 
-def _require_display() -> None:
+def use_toolbox_visualizer(cfg: Config) -> None:
+    """Let the visualizer of the config's toolbox draw: mmengine's cannot.
+
+    Args:
+        cfg (Config): Config of mmpretrain, mmdet or mmseg, changed in place
+            if it has no visualizer or mmengine's own.
+    """
+    scope = toolbox(cfg)
+    _, name = _VISUALIZATION[scope]
+    visualizer = cfg.get('visualizer') or dict(type=Visualizer)
+    if class_of(VISUALIZERS, visualizer, cfg) is Visualizer:
+        cfg.visualizer = dict(visualizer, type=f'{scope}.{name}')
+
+
+def require_display(instead: str) -> None:
+    """Check that windows can be opened.
+
+    Args:
+        instead (str): Option that writes the pictures to a folder instead.
+
+    Raises:
+        ConfigError: If there is no display.
+    """
     from matplotlib import pyplot
 
     # Without a display, matplotlib falls back to a canvas in memory.
     backend = pyplot.get_backend()
     if backend.lower() in ('agg', 'cairo', 'pdf', 'pgf', 'ps', 'svg'):
         raise ConfigError(
-            '--show needs a display, and there is none (matplotlib draws with '
-            f'{backend!r}): write the pictures to a folder with --show-dir'
+            'pictures cannot be shown, since there is no display (matplotlib '
+            f'draws with {backend!r}): write them to a folder with {instead}'
         )

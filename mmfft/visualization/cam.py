@@ -2,13 +2,11 @@
 """Class activation maps with mmpretrain's own tool."""
 
 import difflib
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
-import mmpretrain
 from mmengine.config import Config
 from torch import Tensor, nn
 
@@ -17,8 +15,7 @@ from ..models import FourierBackbone
 from ..openmmlab.config_names import config_file
 from ..openmmlab.inference import require_loaded
 from ..openmmlab.scopes import leaf_datasets, toolbox
-
-SCRIPT = Path('.mim', 'tools', 'visualization', 'vis_cam.py')
+from ..openmmlab.scripts import load_script
 
 
 def load_vis_cam() -> SimpleNamespace:
@@ -38,15 +35,9 @@ def load_vis_cam() -> SimpleNamespace:
         ImportError: If grad-cam is not installed, or mmpretrain was installed
             without its tools.
     """
-    path = Path(mmpretrain.__file__).parent / SCRIPT
-    if not path.is_file():
-        raise ImportError(
-            f'mmpretrain was installed without its tools: {path} does not '
-            'exist'
-        )
     try:
-        names = runpy.run_path(str(path))
-    except ImportError as error:
+        names = load_script('mmpretrain', 'visualization/vis_cam.py')
+    except ModuleNotFoundError as error:
         raise ImportError(
             f'class activation maps cannot be computed ({error}): pip install '
             '"mmfft[vis]"'

@@ -120,6 +120,7 @@ def test_batch(config):
 
 
 EPOCHS = [
+    (r'configs/custom/', 50),
     (r'_1x_coco', 12),
     (r'-3x_coco', 36),
     (r'_in1k-384px', 30),
@@ -157,6 +158,7 @@ def data_root(tmp_path_factory):
     empty = json.dumps(dict(images=[], annotations=[], categories=[]))
     for path, text in {
         'data/coco/annotations/instances_val2017.json': empty,
+        'data/custom/val.json': empty,
         'data/digit_scenes/scenes/annotations/instances_validation.json': (
             empty
         ),
@@ -284,7 +286,7 @@ def layers_above(name, backbone):
 
 # Pattern, learning rate, weight decay, clipping, mixed precision.
 RECIPES = [
-    (r'configs/demo', None),
+    (r'configs/(demo|custom)', None),
     (r'retinanet', (1e-4, 0.05, None, True)),
     (r'mask-rcnn.*_1x', (2e-4, 1e-4, None, False)),
     (r'mask-rcnn.*-3x', (1e-4, 0.05, None, True)),
@@ -329,7 +331,7 @@ STOCHASTIC_DEPTH |= dict.fromkeys(SMALL, 0)
 @each_config
 def test_stochastic_depth(config):
     backbone = load(config).model.backbone
-    if 'demo' in config or re.search('_8xb64_|_1x_|-40k_', config):
+    if re.search('/(demo|custom)/|_8xb64_|_1x_|-40k_', config):
         expected = 0
     elif 'former' in config and '384px' in config:
         expected = dict(s18=0.3, s36=0.5, m36=0.8, b36=0.8)[backbone.arch]
@@ -400,6 +402,10 @@ def test_start(config):
     init_cfg = cfg.model.backbone.get('init_cfg', {})
     start = cfg.get('load_from') or init_cfg.get('checkpoint')
     if config.startswith('configs/demo/'):
+        return
+    if config.startswith('configs/custom/'):
+        s18 = 'mmfft://cdfformer-s18_in1k' if 's18' in config else None
+        assert start == s18
         return
     if re.search(r'_in1k\.py', config):
         assert start is None

@@ -17,9 +17,7 @@ from mmfft.checkpoints import published_names
 from scripts import model_index
 
 FAMILIES = ('cdfformer', 'dfformer', 'gfnet')
-PUBLISHED = [
-    config for config in CONFIGS if not config.startswith('configs/demo/')
-]
+PUBLISHED = [config for config in CONFIGS if config.split('/')[1] in FAMILIES]
 MODELS = {
     family: yaml.safe_load(
         (ROOT / 'configs' / family / 'metafile.yml').read_text()
