@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import torch
+from conftest import small_data
 from mmengine import registry as registries
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.registry import MODELS, init_default_scope
 
 from mmfft.openmmlab.scopes import class_of
@@ -30,6 +31,22 @@ _read = functools.cache(Config.fromfile)
 def load(config):
     """Load a config of this checkout, which a test may change."""
     return copy.deepcopy(_read(ROOT / config))
+
+
+DEMO = dict(
+    mmpretrain='configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py',
+    mmdet='configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py',
+    mmseg='configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py',
+)
+
+
+def load_small(toolbox, digit_scenes):
+    """Load a config of the demo for a few pictures."""
+    cfg = load(DEMO[toolbox])
+    for option in small_data(toolbox, digit_scenes):
+        key, value = option.split('=')
+        cfg.merge_from_dict({key: DictAction._parse_iterable(value)})
+    return cfg
 
 
 @functools.cache

@@ -246,14 +246,16 @@ def _add_tensorboard(cfg: Config) -> None:
         ) from error
     if toolbox(cfg) in _VISUALIZATION:
         use_toolbox_visualizer(cfg)
-    visualizer = cfg.setdefault('visualizer', dict(type='Visualizer'))
+    visualizer = cfg.get('visualizer') or dict(type='Visualizer')
     backends = visualizer.get('vis_backends') or [dict(type='LocalVisBackend')]
     if not any(
         is_subclass(class_of(VISBACKENDS, backend, cfg), TensorboardVisBackend)
         for backend in backends
     ):
         own = scoped(cfg, VISBACKENDS, 'TensorboardVisBackend')
-        visualizer.vis_backends = [*backends, dict(type=own)]
+        cfg.visualizer = dict(
+            visualizer, vis_backends=[*backends, dict(type=own)]
+        )
 
 
 def apply_test_options(

@@ -1,10 +1,12 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import json
+import sys
 
 import pytest
 from mmengine import registry
 from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper
+from mmengine.visualization import TensorboardVisBackend
 
 from mmfft.engine import (
     apply_test_options,
@@ -165,6 +167,24 @@ def test_train_options(gpu):
     assert cfg.optim_wrapper.loss_scale == 'dynamic'
     assert cfg.auto_scale_lr.enable
     assert cfg.resume and cfg.load_from is None
+
+
+@pytest.mark.parametrize('scope', ['mmdet', None])
+def test_tensorboard_beside_the_backends_that_there_are(scope, monkeypatch):
+    local = dict(type='LocalVisBackend')
+    cfg = Config(dict(default_scope=scope))
+    for _ in range(2):  # the config of a run with it is not changed
+        apply_train_options(cfg, tensorboard=True)
+        kinds = [backend.type for backend in cfg.visualizer.vis_backends]
+        assert len(kinds) == 2 and kinds[0] == local['type']
+        assert class_of(registry.VISBACKENDS, kinds[1], cfg) is (
+            TensorboardVisBackend
+        )
+    visualizer = class_of(registry.VISUALIZERS, cfg.visualizer, cfg).__name__
+    assert visualizer == ('DetLocalVisualizer' if scope else 'Visualizer')
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    with pytest.raises(ConfigError, match=r'--tensorboard.*mmfft\[vis\]'):
+        apply_train_options(cfg, tensorboard=True)
 
 
 def test_train_options_that_cannot_be(tmp_path):
