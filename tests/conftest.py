@@ -286,6 +286,22 @@ def call_tool(monkeypatch, forget_managers):
     return call
 
 
+@pytest.fixture
+def call_module(monkeypatch, forget_managers):
+    """Run ``python -m module`` in this process.
+
+    Returns a function ``call_module(module, *args, cwd)``.
+    """
+
+    def call(module, *args, cwd):
+        forget_managers()
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, 'argv', [module, *map(str, args)])
+        runpy.run_module(module, run_name='__main__', alter_sys=True)
+
+    return call
+
+
 def small_data(toolbox, folder):
     """``--cfg-options`` to run a config on a few pictures of DigitScenes."""
     scenes = folder / 'scenes'

@@ -136,8 +136,7 @@ def class_folders(
     }
     folder = root if listed else root / 'train'
     if classes is None and folder.is_dir():
-        found = sorted(f.name for f in folder.iterdir() if f.is_dir())
-        classes = tuple(found) or None
+        classes = tuple(folder_names(folder)) or None
     return dict(_common(root, classes, size, folder), **data)
 
 
@@ -197,6 +196,15 @@ def label_images(
     suffix = suffixes[0] if suffixes else '.jpg'
     common = _common(root, classes, size, folder, ('background', 'object'))
     return dict(common, img_suffix=suffix, **data)
+
+
+def folder_names(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, but for hidden ones."""
+    return sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.is_dir() and not entry.name.startswith(('.', '__'))
+    )
 
 
 def palette(num_classes: int) -> list[tuple[int, int, int]]:

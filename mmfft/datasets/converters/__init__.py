@@ -1,0 +1,2 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Data in other forms into those that the toolboxes read."""
