@@ -77,7 +77,7 @@ def look(
     if not image:
         raise ConfigError('drop an image or pick a sample')
     model = predictor(*models[title])
-    picture, text = model.predict(image)
+    picture, text = model.show(image)
     filters = model.filters(image)
     size = int(height), int(width)
     if max(size) > LARGEST_SIDE:

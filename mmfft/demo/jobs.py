@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ..engine.json_files import write_json
 from ..errors import ConfigError
 
 # Seconds between two looks at the commands, and between two lines where the
@@ -235,19 +236,6 @@ def times(folder: Path) -> list[dict]:
     """
     file = folder / _COMMANDS
     return json.loads(file.read_text()) if file.exists() else []
-
-
-def write_json(path: Path, content: dict | list) -> None:
-    """Write a JSON file that is never half there, even after a kill.
-
-    Args:
-        path (Path): Path of the file; its folder is made.
-        content (dict | list): What to write.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}')
-    temporary.write_text(json.dumps(content, indent=2) + '\n')
-    temporary.replace(path)
 
 
 def run_jobs(

@@ -14,9 +14,10 @@ from rich.table import Table
 
 from ..checkpoints.pickles import load_predictions
 from ..datasets.digit_scenes import BACKGROUND, CLASSES, PALETTE
+from ..engine.json_files import write_json
 from ..errors import ConfigError
 from ..measure import device_name
-from .jobs import cores, write_json
+from .jobs import cores
 
 # For each metric in results.json: its part, its name in the toolbox, and the
 # factor that converts it to percent.

@@ -95,7 +95,7 @@ class BriefRun:
     def train(self) -> Any:
         """Train; if interrupted, say how to continue."""
         try:
-            with _terminable(alone=get_world_size() == 1):
+            with terminable(alone=get_world_size() == 1):
                 return super().train()
         except BaseException as error:
             if stop := interrupt_behind(error):
@@ -164,11 +164,13 @@ def _describe_schedule(loop) -> str:
 
 
 @contextmanager
-def _terminable(alone: bool) -> Iterator[None]:
-    """Make SIGTERM an exception, as Ctrl-C is.
+def terminable(alone: bool = True) -> Iterator[None]:
+    """Context in which SIGTERM is an exception, as Ctrl-C is.
 
-    Not for one of several processes: it may wait for the others in a
-    collective operation, in which no exception can be raised.
+    Args:
+        alone (bool): False for one of several processes, for which nothing is
+            changed: it may wait for the others in a collective operation, in
+            which no exception can be raised. Defaults to True.
     """
     if not alone:
         yield

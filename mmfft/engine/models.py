@@ -52,7 +52,7 @@ def build_model(
     return model
 
 
-def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> None:
+def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> dict:
     """Load all weights of a model from a checkpoint.
 
     The file may contain more tensors than the model. A tensor that only the
@@ -66,17 +66,22 @@ def load_weights(model: nn.Module, checkpoint: str, prefix: str = '') -> None:
         prefix (str): Prefix of the names of the model's tensors in the file.
             Defaults to none.
 
+    Returns:
+        dict: What the file tells of its training under ``meta``; empty if
+        nothing.
+
     Raises:
         ConfigError: If the checkpoint does not exist or cannot be read, lacks
             a tensor of the model, has one of another shape, or is of another
             architecture.
     """
     require_checkpoint(checkpoint)
-    loaded = unwrap(CheckpointLoader.load_checkpoint(checkpoint, 'cpu'))
+    loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu')
     source = f'checkpoint {checkpoint!r}'
-    fit = load_into(model, loaded, source, prefix)
+    fit = load_into(model, unwrap(loaded), source, prefix)
     if not fit.complete:
         raise ConfigError(fit.problem(source))
+    return loaded.get('meta') or {}
 
 
 def image_channels(model: nn.Module) -> int:

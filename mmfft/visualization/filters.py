@@ -16,7 +16,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import TRANSFORMS
@@ -32,12 +31,8 @@ from ..layers import (
     HalfSpectrum,
     SepConv,
 )
-from ..openmmlab.scopes import (
-    class_of,
-    enter_scope,
-    is_subclass,
-    leaf_datasets,
-)
+from ..openmmlab.scopes import enter_scope
+from ..openmmlab.test_pipeline import image_steps
 from ..ops import project_hermitian
 from ..ops.spectrum import Grid
 
@@ -237,24 +232,6 @@ def _as_picture(image: Tensor, preprocessor: nn.Module) -> np.ndarray:
     return image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
 
 
-def _image_steps(cfg: Config) -> list[dict]:
-    """Test pipeline of a config, for an image on this disk without labels."""
-    loader = cfg.get('test_dataloader')
-    if not loader:
-        raise ConfigError(
-            'the image is loaded as by test_dataloader, which the config does '
-            'not have'
-        )
-    steps = []
-    for step in next(leaf_datasets(loader['dataset']))['pipeline']:
-        cls = class_of(TRANSFORMS, step, cfg)
-        if is_subclass(cls, LoadImageFromFile):
-            step = {k: step[k] for k in step if k != 'backend_args'}
-        if not is_subclass(cls, LoadAnnotations):
-            steps.append(step)
-    return steps
-
-
 @torch.no_grad()
 def see_image(model: nn.Module, cfg: Config, path: str | Path) -> Seen:
     """Run the backbone on an image that is loaded as for the config's test.
@@ -276,7 +253,7 @@ def see_image(model: nn.Module, cfg: Config, path: str | Path) -> Seen:
     if mmcv.imread(path) is None:
         raise ConfigError(f'image {str(path)!r} cannot be read')
     enter_scope(cfg)
-    pipeline = Compose([TRANSFORMS.build(step) for step in _image_steps(cfg)])
+    pipeline = Compose([TRANSFORMS.build(step) for step in image_steps(cfg)])
     data = pipeline(dict(img_path=str(path), img_id=0))
     data = model.data_preprocessor(pseudo_collate([data]), False)
     was_training = model.training

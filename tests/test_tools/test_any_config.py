@@ -81,7 +81,7 @@ def test_a_config_in_pure_python(toolbox, config, image, tmp_path, call_tool):
     new.dump(tmp_path / 'dumped.py')
     dumped = load_config(str(tmp_path / 'dumped.py'))
     shown, expected = (
-        Predictor(c, checkpoint).predict(image) for c in (new, dumped)
+        Predictor(c, checkpoint).show(image) for c in (new, dumped)
     )
     np.testing.assert_array_equal(shown[0], expected[0])
     assert shown[1] == expected[1]
