@@ -38,7 +38,7 @@ class OnnxFile:
             and what was predicted for it.
 
         Raises:
-            ConfigError: If it cannot be read.
+            UnreadableError: If it cannot be read.
         """
         image = np.ascontiguousarray(read_image(path)[..., ::-1])
         return image, self.predict_frame(image)

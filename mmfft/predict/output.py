@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The folder with drawn pictures, drawn videos and predictions."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,14 @@ from ..errors import ConfigError
 from .coco import CocoPredictions
 from .sources import PICTURES, Source
 
-JPEG_QUALITY = 95
+# How pictures are written. PNG by Pillow's own level takes longer than a small
+# model, for a tenth less of space.
+OPTIONS = {
+    '.jpeg': dict(quality=95),
+    '.jpg': dict(quality=95),
+    '.png': dict(compress_level=3),
+    '.webp': dict(quality=95),
+}
 
 
 class Output:
@@ -31,7 +39,8 @@ class Output:
         json (bool): Whether predictions are saved. Defaults to True.
 
     Raises:
-        ConfigError: If one of them exists, and must not be deleted.
+        ConfigError: If one of them exists, and must not be deleted, or if the
+            folder cannot be written.
     """
 
     def __init__(
@@ -43,8 +52,9 @@ class Output:
     ) -> None:
         self.pictures, self.json = folder / 'vis', folder / 'predictions.json'
         self.saves_pictures, self.saves_json = pictures, json
-        self._old = []
+        self._old: list[Path] = []
         if pictures or json:
+            _require_writable(folder)
             both = self.pictures, self.json
             self._old = [path for path in both if path.exists()]
         if self._old and not overwrite:
@@ -79,7 +89,8 @@ class Output:
             picture (np.ndarray): Picture, RGB uint8 ``(H, W, 3)``.
         """
         path = self._path(name, PICTURES, '.png')
-        Image.fromarray(picture).save(path, quality=JPEG_QUALITY)
+        options = OPTIONS.get(path.suffix.lower(), {})
+        Image.fromarray(picture).save(path, **options)
 
     @contextmanager
     def video(self, name: str, rate: float) -> Iterator['_Writer']:
@@ -119,6 +130,17 @@ class Output:
         for path in self._old:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         self._old = []
+
+
+def _require_writable(folder: Path) -> None:
+    above = folder.absolute()
+    while not above.exists():
+        above = above.parent
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(
+            f'--out-dir: {str(folder)!r} cannot be written, since '
+            f'{str(above)!r} is no folder or belongs to somebody else'
+        )
 
 
 class _Writer:

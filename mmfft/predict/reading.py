@@ -9,6 +9,10 @@ from mmcv.transforms import LoadImageFromFile
 from ..errors import ConfigError
 
 
+class UnreadableError(ConfigError):
+    """A file or a camera cannot be read; others may be."""
+
+
 def read_image(
     path: str | Path, load: LoadImageFromFile | None = None
 ) -> np.ndarray:
@@ -23,15 +27,15 @@ def read_image(
         np.ndarray: The image, as the transform reads it.
 
     Raises:
-        ConfigError: If the file does not exist or cannot be read.
+        UnreadableError: If the file does not exist or cannot be read.
     """
     if not Path(path).is_file():
-        raise ConfigError(f'image {str(path)!r} does not exist')
+        raise UnreadableError(f'image {str(path)!r} does not exist')
     try:
         return (load or LoadImageFromFile())(dict(img_path=str(path)))['img']
     # Every decoder has errors of its own.
     except Exception as error:
         reason = ' '.join(str(error).split()) or type(error).__name__
-        raise ConfigError(
+        raise UnreadableError(
             f'{Path(path).name!r} is not an image that can be read: {reason}'
         ) from error

@@ -24,6 +24,7 @@ from ..runtime.drawing import draw
 from ..runtime.prediction import Prediction
 from .coco import CocoPredictions
 from .output import Output
+from .reading import UnreadableError
 from .sources import Source, Video, VideoSource
 
 
@@ -128,7 +129,7 @@ class Run:
                 video = source.open()
             else:
                 image, prediction = self.model.predict_file(source.source)
-        except ConfigError as error:
+        except UnreadableError as error:
             return str(error)
         if isinstance(source, VideoSource):
             with contextlib.closing(video):

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import ConfigError
+from .reading import UnreadableError
 
 # Looked for in folders, and written. Any file that is named is tried.
 PICTURES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
@@ -47,7 +48,7 @@ class Video:
             does not, or for a camera.
 
     Raises:
-        ConfigError: If it cannot be opened, or has no frame.
+        UnreadableError: If it cannot be opened, or has no frame.
     """
 
     def __init__(self, source: Path | int, name: str) -> None:
@@ -57,7 +58,7 @@ class Video:
         is_read, self._first = self._capture.read()
         if not is_read:
             self.close()
-            raise ConfigError(
+            raise UnreadableError(
                 f'camera {source} cannot be opened: there is none, it is in '
                 'use, or this user may not use it'
                 if is_camera
@@ -103,7 +104,7 @@ class VideoSource:
         """Open it.
 
         Raises:
-            ConfigError: See :class:`Video`.
+            UnreadableError: See :class:`Video`.
         """
         return Video(self.source, self.name)
 

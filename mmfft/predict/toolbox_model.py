@@ -97,7 +97,8 @@ class ToolboxModel:
             them, from the 2nd to the 98th percentile of each band.
 
         Raises:
-            ConfigError: If the file does not exist or cannot be read.
+            UnreadableError: If the file does not exist or cannot be read.
+            ConfigError: If the model predicts something else.
         """
         image = read_image(path, self._load)
         return _as_picture(image, self._is_bgr), self._predict(image)
@@ -112,7 +113,8 @@ class ToolboxModel:
             Prediction: What was predicted for it.
 
         Raises:
-            ConfigError: If the model takes neither colours nor grey.
+            ConfigError: If the model takes neither colours nor grey, or
+                predicts something else.
         """
         image = np.ascontiguousarray(frame[..., ::-1])
         if self.channels == 1:

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mmfft.errors import ConfigError
 from mmfft.predict.__main__ import main
 from mmfft.predict.reading import read_image
+from mmfft.predict.sources import PICTURES
 from mmfft.runtime.prediction import Prediction
 
 CONFIG = 'mmfft::demo/cdfformer-nano_1xb32-6e_digit-crops.py'
@@ -325,6 +327,21 @@ def drawn_in(name):
     return f'predictions/{name}'
 
 
+def test_a_model_at_fault_is_no_broken_file(call, photos, model):
+    def fail():
+        raise ConfigError('the model predicts depths')
+
+    model.before = fail
+    done = call('photos')
+    assert done.status == 2
+    assert done.err.endswith(': error: the model predicts depths\n')
+
+
+def test_a_folder_that_cannot_be_written(call, photos, tmp_path):
+    done = call('photos', '--out-dir', 'photos/a/9.jpg/new')
+    assert done.status == 2 and "9.jpg' is no folder" in done.err
+
+
 def test_only_one_of_both(call, photos, tmp_path):
     call('photos', '--no-pictures', '--out-dir', 'json')
     assert [p.name for p in (tmp_path / 'json').iterdir()] == [
@@ -334,10 +351,15 @@ def test_only_one_of_both(call, photos, tmp_path):
     assert [p.name for p in (tmp_path / 'drawn').iterdir()] == ['vis']
 
 
-def test_other_formats_become_png(call, photos, tmp_path):
-    (photos / 'a' / '9.jpg').rename(photos / 'a' / '9.jp')
-    assert call('photos/a/9.jp').status == 0
-    assert (tmp_path / 'predictions' / 'vis' / '9.jp.png').is_file()
+@pytest.mark.parametrize('ending', [*PICTURES, '.JPG', '.jp'])
+def test_the_format_is_that_of_the_input(ending, call, photos, tmp_path):
+    image = Image.open(photos / 'a' / '10.png')
+    path = tmp_path / f'photo{ending}'
+    image.save(path, 'PNG' if ending == '.jp' else None)
+    assert call(path).status == 0
+    name = 'photo.jp.png' if ending == '.jp' else path.name
+    drawn = Image.open(tmp_path / 'predictions' / 'vis' / name)
+    assert drawn.format == Image.open(path).format and drawn.mode == 'RGB'
 
 
 @pytest.mark.parametrize('config, args, message', [

@@ -171,6 +171,37 @@ def test_what_cannot_be_read(tmp_path):
         model.predict_file(tmp_path / 'missing.png')
 
 
+def test_other_predictions_are_refused(tmp_path, picture, monkeypatch):
+    from mmengine.structures import PixelData
+    from mmseg.structures import SegDataSample
+
+    model, _ = model_of(SEG, tmp_path)
+    depths = SegDataSample(pred_depth_map=PixelData(data=torch.zeros(1, 2, 2)))
+    monkeypatch.setattr(model.model, 'test_step', lambda data: [depths])
+    with pytest.raises(ConfigError, match="'pred_depth_map'.* not pred_sem"):
+        model.predict_file(picture)
+
+
+def test_objects_without_boxes_have_those_of_their_masks(
+    tmp_path, picture, monkeypatch
+):
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import InstanceData
+
+    model, _ = model_of(DET, tmp_path)
+    masks = torch.zeros(1, 8, 9, dtype=torch.bool)
+    masks[0, 2:5, 3:7] = True
+    found = InstanceData(
+        masks=masks,
+        labels=torch.tensor([1]),
+        scores=torch.tensor([0.5]),
+        bboxes=torch.zeros(1, 4),
+    )
+    sample = DetDataSample(pred_instances=found)
+    monkeypatch.setattr(model.model, 'test_step', lambda data: [sample])
+    assert model.predict_file(picture)[1].boxes.tolist() == [[3, 2, 7, 5]]
+
+
 def test_weights_must_be_complete(tmp_path):
     cfg = load(CLS)
     checkpoint = save_random_weights(cfg, tmp_path)
