@@ -64,7 +64,8 @@ def build(config):
 def batch_of(config):
     """Read GPUs, images per GPU and accumulated batches from a file name."""
     if config.startswith('configs/custom/'):
-        return 1, 32 if '/cls' in config else 4, 1
+        images = dict(cls=32, det=2, ins=4, seg=4)
+        return 1, images[Path(config).stem[:3]], 1
     match = re.search(r'_(\d+)xb(\d+)(?:-accum(\d+))?', config)
     if match is None:
         assert config.endswith('_coco.py'), config

@@ -38,6 +38,7 @@ test_pipeline = [
 ]
 root = dict(data_root=data['data_root'], metainfo=data['metainfo'])
 train_dataloader = dict(
+    batch_size=2,
     dataset=dict(pipeline=train_pipeline, **root, **data['train']))
 val_dataloader = dict(
     dataset=dict(pipeline=test_pipeline, **root, **data['val']))
@@ -61,7 +62,7 @@ model = dict(
         stacked_convs=2,
         norm_cfg=norm_cfg))
 
-auto_scale_lr = dict(base_batch_size=4, enable=False)
+auto_scale_lr = dict(base_batch_size=2, enable=False)
 default_hooks = dict(
     checkpoint=dict(
         max_keep_ckpts=1, save_best='coco/bbox_mAP', rule='greater'))

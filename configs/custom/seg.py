@@ -65,7 +65,6 @@ model = dict(
 
 auto_scale_lr = dict(base_batch_size=4, enable=False)
 # By epochs, where mmsegmentation's own configs count iterations.
-train_cfg = dict(type='EpochBasedTrainLoop')
 log_processor = dict(by_epoch=True)
 default_hooks = dict(
     logger=dict(log_metric_by_epoch=True),

@@ -2,20 +2,19 @@
 """Label images in colours, in grey or binary into indices of classes."""
 
 import json
-import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image, ImageOps
 
 from ...errors import ConfigError
 from ..check.problems import Overview, Problem
-from ..own_data import PICTURES, SPLITS
+from ..own_data import SPLITS
+from .source import link_or_copy, pictures_in, upright_size
 from .splits import read_list, split
 
 VOID = 255
@@ -241,11 +240,11 @@ def _pair(images: Path, labels: Path) -> tuple[list[Pair], list[Problem]]:
         if not folder.is_dir():
             raise ConfigError(f"'{folder}' is not a folder")
     by_stem: dict[str, Path] = {}
-    for file in _files(labels):
+    for file in pictures_in(labels):
         stem = file.relative_to(labels).with_suffix('').as_posix()
         by_stem[stem] = file
     pairs, problems, seen = [], [], set()
-    for picture in _files(images):
+    for picture in pictures_in(images):
         stem = picture.relative_to(images).with_suffix('').as_posix()
         found = [by_stem.get(stem + end) for end in ('', *SUFFIXES)]
         file = next(filter(None, found), None)
@@ -272,14 +271,6 @@ def _pair(images: Path, labels: Path) -> tuple[list[Pair], list[Problem]]:
         if file not in used
     ]
     return pairs, problems
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(
-        file
-        for file in folder.rglob('*')
-        if file.is_file() and file.suffix.lower() in PICTURES
-    )
 
 
 def _split(
@@ -335,13 +326,6 @@ def _look_at(pair: Pair) -> tuple[Problem | None, Counter, bool]:
     codes, counts = np.unique(_encode(values), return_counts=True)
     found = Counter(dict(zip(map(_decode, codes.tolist()), counts.tolist())))
     return None, found, any(len(set(colour)) > 1 for colour in found)
-
-
-def upright_size(path: Path) -> tuple[int, int]:
-    """Size ``(W, H)`` of a picture as it is trained on, turned by its EXIF."""
-    with Image.open(path) as picture:
-        turned = picture.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-        return picture.size[::-1] if turned else picture.size
 
 
 def _read(path: Path) -> np.ndarray:
@@ -457,10 +441,7 @@ def _write(pair: Pair, out: Path, table: Palette, suffix: str) -> Counter:
         file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(indices).save(labels)
     if pair.picture.suffix == suffix:
-        try:
-            os.link(pair.picture.resolve(), picture)
-        except OSError:  # another disk, or a file system without links
-            shutil.copyfile(pair.picture, picture)
+        link_or_copy(pair.picture, picture)
     else:
         with Image.open(pair.picture) as image:
             upright = ImageOps.exif_transpose(image)
