@@ -78,13 +78,22 @@ class _Pen:
     """
 
     def __init__(self, height: int, width: int, letters: str) -> None:
-        size = math.sqrt(height * width)
+        # Of a long, narrow picture the shorter side counts.
+        size = min(math.sqrt(height * width), 1.6 * min(height, width))
         self.line = max(2, round(size / 320))
         self.font = _font(letters, max(13, round(size / 42)))
         # From the top of the highest letters to the bottom of the lowest.
         ascent, descent = self.font.getmetrics()
         self.letters = ascent + descent
         self.pad = max(3, round(self.letters / 5))
+
+    def fit(self, text: str, width: float) -> str:
+        """Shorten a text that is wider than ``width`` pixels."""
+        if self.font.getlength(text) <= width:
+            return text
+        while text and self.font.getlength(f'{text}...') > width:
+            text = text[:-1]
+        return f'{text.rstrip(" ,")}...'
 
 
 def _font(letters: str, size: int) -> ImageFont.FreeTypeFont:
@@ -161,6 +170,7 @@ def _draw_tag(
     pen: _Pen,
 ) -> _Box:
     """Write a name at a box, beside the tags that are there already."""
+    text = pen.fit(text, picture.width - 2 * pen.pad)
     width = math.ceil(pen.font.getlength(text)) + 2 * pen.pad
     height = pen.letters + pen.pad
     x1, y1, x2, y2 = box
@@ -242,11 +252,14 @@ def _draw_list(
         names.append((None, f'and {left_out} more', ''))
     if not names:
         return
+    swatch = pen.letters - pen.pad
+    shares_width = max(pen.font.getlength(share) for *_, share in names)
+    room = picture.width - shares_width - swatch - 9 * pen.pad
+    names = [(colour, pen.fit(n, room), share) for colour, n, share in names]
     widths = [
         max(math.ceil(pen.font.getlength(row[i])) for row in names)
         for i in (1, 2)
     ]
-    swatch = pen.letters - pen.pad
     width = swatch + sum(widths) + 5 * pen.pad
     margin = min(2 * pen.pad, max(0, picture.width - width))
     left = margin

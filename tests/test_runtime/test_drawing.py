@@ -158,6 +158,22 @@ def test_small_images_are_enlarged(task):
     assert beside.max() == beside.min()
 
 
+def test_long_names_leave_room_for_the_share():
+    def panel(name):
+        found = Prediction(
+            'classification', (900, SIDE), (name,), np.array([0]),
+            np.array([0.5]), palette=(RED,),
+        )  # fmt: skip
+        return draw(grey(900), found)[-30:]
+
+    first, second = (panel(f'{"long " * 99}{end}') for end in 'ab')
+    assert np.array_equal(first, second)
+    # The share, in light grey at the right end.
+    share = first[:, -45:-6].min(2) > 180
+    assert share.sum() > 30
+    assert (first[:, -3:] == 128).all()
+
+
 def test_names_in_other_letters():
     found = objects([[50, 60, 150, 160]], [0.9])
     found.classes = ('größe 五', 'b')
