@@ -6,7 +6,6 @@ in its order of channels, padded. What follows the outputs, such as decoding
 boxes from deltas and suppressing some, is left to the application.
 """
 
-import json
 from collections.abc import Callable
 
 import torch
@@ -14,10 +13,12 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..engine import build_model
+from ..engine import build_model, load_weights
+from ..engine.class_names import class_names
 from ..errors import ConfigError
 from ..openmmlab.scopes import choose_by_scope
 from ..ops.spectrum import whole_numbers
+from .preparation import normalization, padding, resizing
 
 
 class Network(nn.Module):
@@ -25,14 +26,19 @@ class Network(nn.Module):
 
     Args:
         model (nn.Module): Model of a toolbox; it is set to evaluation mode.
-        metadata (dict[str, str]): What a user of the exported file must know,
-            above all how to normalize an image. Defaults to none.
+        metadata (dict): What a user of the exported file must know, above all
+            how to prepare an image; docs/deployment.md lists the keys.
+            Defaults to none.
     """
 
-    def __init__(self, model: nn.Module, metadata: dict[str, str] = {}):
+    # What the outputs are, see :class:`mmfft.runtime.prediction.Prediction`;
+    # 'features' if they are less than predictions.
+    task = 'features'
+
+    def __init__(self, model: nn.Module, metadata: dict = {}):
         super().__init__()
         self.model = model
-        self.metadata = dict(metadata)
+        self.metadata = dict(task=self.task, **metadata)
         self.eval()
 
     @property
@@ -74,12 +80,35 @@ class Network(nn.Module):
 class Classifier(Network):
     """Logits ``(B, num_classes)`` of a classifier of mmpretrain."""
 
+    def __init__(self, model: nn.Module, metadata: dict = {}):
+        super().__init__(model, metadata)
+        from mmpretrain.models import ClsHead
+
+        head = model.head
+        # Others do not end with softmax, such as those for several labels.
+        if type(head)._get_predictions is ClsHead._get_predictions:
+            self.metadata['task'] = 'classification'
+
     def named_outputs(self, image: Tensor) -> dict[str, Tensor]:
         return dict(logits=self.model(image))
 
 
 class Segmentor(Network):
     """Logits ``(B, num_classes, H, W)`` of a segmentor of mmseg."""
+
+    task = 'segmentation'
+
+    def __init__(self, model: nn.Module, metadata: dict = {}):
+        super().__init__(model, metadata)
+        self.metadata['align_corners'] = model.align_corners
+        if model.out_channels == 1:
+            self.metadata['threshold'] = model.decode_head.threshold
+        mode = model.test_cfg.get('mode', 'whole')
+        if mode != 'whole':
+            self.metadata['unknown_steps'] = (
+                f'the test of the model is in mode {mode!r}, and the file is '
+                'the network for one window'
+            )
 
     def named_outputs(self, image: Tensor) -> dict[str, Tensor]:
         logits = F.interpolate(
@@ -151,35 +180,25 @@ def load_network(cfg: Config, checkpoint: str) -> Network:
         checkpoint (str): Path or URL of a file, or ``mmfft://`` and a name.
 
     Returns:
-        Network: Network on the CPU, with the config's normalization in its
-        metadata.
+        Network: Network on the CPU. Its metadata are those of the file that
+        :func:`export` writes, but for what only the export decides.
 
     Raises:
         ConfigError: If the config is for another toolbox, the checkpoint
             cannot be read or it lacks weights of the model.
     """
-    network = choose_by_scope(cfg, NETWORKS)
-    return network(build_model(cfg, checkpoint), _normalization(cfg))
-
-
-def _normalization(cfg: Config) -> dict[str, str]:
-    """Describe what the data preprocessor of a config does to an image."""
-    data_preprocessor = cfg.model.get('data_preprocessor') or cfg.get(
-        'data_preprocessor', {}
-    )
-    # OpenCV reads images as BGR, and so do the toolboxes' pipelines.
-    to_rgb = any(data_preprocessor.get(k) for k in ('to_rgb', 'bgr_to_rgb'))
-    values = dict(
-        mean=data_preprocessor.get('mean'),
-        std=data_preprocessor.get('std'),
-        channel_order='RGB' if to_rgb else 'BGR',
-        pad_size_divisor=data_preprocessor.get('pad_size_divisor'),
-    )
-    return {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in values.items()
-        if value is not None
-    }
+    network_of = choose_by_scope(cfg, NETWORKS)
+    model = build_model(cfg)
+    meta = load_weights(model, checkpoint)
+    classes, palette = class_names(cfg, meta)
+    metadata = dict(classes=classes, **normalization(cfg))
+    if palette is not None:
+        metadata['palette'] = palette
+    try:
+        metadata.update(padding(cfg, model), resize=resizing(cfg))
+    except ConfigError as error:
+        metadata['unknown_steps'] = str(error)
+    return network_of(model, metadata)
 
 
 def _replace(

@@ -3,6 +3,7 @@
 
 import copy
 import io
+import json
 import math
 import statistics
 import warnings
@@ -15,6 +16,7 @@ import torch
 from ..engine import image_channels
 from ..errors import ConfigError
 from ..measure import time_in_turns
+from ..version import __version__
 from .networks import Network
 
 try:
@@ -100,7 +102,19 @@ def export(
             opset_version=opset,
         )
     model = onnx.load_from_string(stream.getvalue())
-    onnx.helper.set_model_props(model, network.metadata)
+    metadata = dict(
+        mmfft_version=__version__,
+        input_size=size,
+        dynamic=dynamic,
+        **network.metadata,
+    )
+    onnx.helper.set_model_props(
+        model,
+        {
+            key: value if isinstance(value, str) else json.dumps(value)
+            for key, value in metadata.items()
+        },
+    )
     check_graph(model)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)

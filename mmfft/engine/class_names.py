@@ -54,7 +54,10 @@ def class_names(
 
 
 def _of_test_data(cfg: Config) -> Mapping:
-    leaf = next(leaf_datasets(cfg.test_dataloader.dataset))
+    loader = cfg.get('test_dataloader')
+    if not loader:
+        return {}
+    leaf = next(leaf_datasets(loader.dataset))
     own = leaf.get('metainfo')
     known = getattr(class_of(DATASETS, leaf, cfg), 'METAINFO', {})
     return {**known, **(own if isinstance(own, Mapping) else {})}

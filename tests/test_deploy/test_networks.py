@@ -1,6 +1,4 @@
 # Copyright (c) mmfft authors. All rights reserved.
-import json
-
 import pytest
 import torch
 from config_files import load
@@ -40,13 +38,6 @@ def test_a_classifier_is_loaded_whole(classifier):
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(network(x)[0], network.model(x))
-
-
-def test_metadata_tell_how_to_normalize(classifier):
-    metadata = load_network(load(CLS), classifier).metadata
-    mean = load(CLS).data_preprocessor.mean
-    assert json.loads(metadata['mean']) == pytest.approx(mean)
-    assert metadata['channel_order'] == 'RGB'
 
 
 def test_a_retinanet_comes_with_its_head(tmp_path):

@@ -21,6 +21,7 @@ from mmfft.deploy import (
 )
 from mmfft.deploy.onnx import max_relative_difference
 from mmfft.errors import ConfigError
+from mmfft.version import __version__
 
 TINY = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1])
 BACKBONES = {
@@ -47,7 +48,7 @@ def build(name):
     cls, options = BACKBONES[name]
     torch.manual_seed(0)
     defaults = dict(out_indices=(0, 1), img_size=64)
-    return Features(cls(**{**defaults, **options}), dict(mean='[1, 2, 3]'))
+    return Features(cls(**{**defaults, **options}), dict(mean=[1, 2, 3]))
 
 
 @pytest.mark.parametrize('name', BACKBONES)
@@ -78,7 +79,11 @@ def test_what_the_file_says(tmp_path):
         '': 18
     }
     assert {p.key: p.value for p in model.metadata_props} == {
-        'mean': '[1, 2, 3]'
+        'mmfft_version': __version__,
+        'task': 'features',
+        'mean': '[1, 2, 3]',
+        'input_size': '[64, 64]',
+        'dynamic': 'true',
     }
     session = open_session(path)
     assert [x.name for x in session.get_inputs()] == ['input']
