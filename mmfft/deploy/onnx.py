@@ -4,20 +4,18 @@
 import copy
 import io
 import json
-import math
 import statistics
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..engine import image_channels
 from ..errors import ConfigError
 from ..measure import time_in_turns
 from ..version import __version__
-from .networks import Network
+from .networks import Network, Shape
 
 try:
     import onnx
@@ -29,8 +27,6 @@ except ImportError as error:
 
 # LayerNormalization exists from version 17 on; the exporter knows up to 20.
 OPSETS = range(17, 21)
-
-Shape = tuple[int, int, int]  # batch, height, width
 
 
 def export(
@@ -78,13 +74,14 @@ def export(
         raise ConfigError(f'the image size must be positive, got {size}')
     network = copy.deepcopy(network).requires_grad_(False)
     network.replace_unexportable()
-    image = _images(network, (1, *size))
+    inputs = network.inputs((1, *size))
     with torch.no_grad():
-        outputs = network.named_outputs(image)
+        outputs = network.named_outputs(*inputs.values())
     axes = {'input': {0: 'batch', 2: 'height', 3: 'width'}}
     for name, out in outputs.items():
-        sides = ('batch', None, f'{name}_height', f'{name}_width')
-        axes[name] = {i: sides[i] for i in range(out.dim()) if sides[i]}
+        axes[name] = {0: 'batch'}
+        if out.dim() == 4:
+            axes[name].update({2: f'{name}_height', 3: f'{name}_width'})
     if half:
         network.half()
     stream = io.BytesIO()
@@ -93,15 +90,24 @@ def export(
         warnings.simplefilter('ignore')
         torch.onnx.export(
             network,
-            (image,),
+            tuple(inputs.values()),
             stream,
             dynamo=False,
-            input_names=['input'],
+            input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes=axes if dynamic else None,
             opset_version=opset,
         )
     model = onnx.load_from_string(stream.getvalue())
+    for name, value in network.optional_inputs.items():
+        # An initializer with the name of an input is its default.
+        model.graph.initializer.append(
+            onnx.numpy_helper.from_array(value, name)
+        )
+    if network.final_outputs is not None:
+        for output in list(model.graph.output):
+            if output.name not in network.final_outputs:
+                model.graph.output.remove(output)
     metadata = dict(
         mmfft_version=__version__,
         input_size=size,
@@ -182,13 +188,52 @@ def check_shapes(size: tuple[int, int], dynamic: bool) -> list[Shape]:
     ]
 
 
-def open_session(path: str | Path) -> onnxruntime.InferenceSession:
-    """Open a file in onnxruntime on the CPU, with PyTorch's thread count."""
+def open_session(path: str | Path | bytes) -> onnxruntime.InferenceSession:
+    """Open a file in onnxruntime on the CPU, with PyTorch's thread count.
+
+    Args:
+        path (str | Path | bytes): Path of the file, or its content.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
+    # It warns of inputs with a default.
+    options.log_severity_level = 3
     return onnxruntime.InferenceSession(
         path, options, providers=['CPUExecutionProvider']
     )
+
+
+def open_parts(
+    path: str | Path, network: Network
+) -> list[tuple[onnxruntime.InferenceSession, Network]]:
+    """Open a file as the parts in which it can be compared with PyTorch.
+
+    A detector is two: its objects depend on which of two scores is larger,
+    and on a random image it finds none.
+
+    Args:
+        path (str | Path): Path of the file.
+        network (Network): Network that was exported.
+
+    Returns:
+        list[tuple[InferenceSession, Network]]: Session and network of each
+        part, for :func:`compare`.
+    """
+    parts = network.parts()
+    if len(parts) == 1:
+        return [(open_session(path), network)]
+    # Where it is cut, the types must be known.
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    whole = onnx.utils.Extractor(model)
+    # Any size will do for the names.
+    shape = (1, *network.img_size)
+    sessions = []
+    for part in parts:
+        inputs = part.inputs(shape)
+        outputs = part.named_outputs(*inputs.values())
+        graph = whole.extract_model(list(inputs), list(outputs))
+        sessions.append((open_session(graph.SerializeToString()), part))
+    return sessions
 
 
 def compare(
@@ -197,35 +242,20 @@ def compare(
     """Largest difference between onnxruntime and PyTorch on random images.
 
     Args:
-        session (InferenceSession): Session of the exported file.
-        network (Network): Network that was exported, in float32.
+        session (InferenceSession): Session of the exported file, or of a
+            part of it.
+        network (Network): Network that was exported, or the same part of it,
+            in float32.
         shape (tuple[int, int, int]): Shape ``(B, H, W)`` of the images.
 
     Returns:
-        float: Largest absolute difference in an output, relative to the
-        largest absolute value of that output in PyTorch; infinite if shapes
-        differ, NaN if either side contains NaN.
+        float: Difference as the network defines it, see
+        :meth:`Network.difference`.
     """
-    images = _images(network, shape)
+    inputs = network.inputs(shape)
     with torch.inference_mode():
-        expected = [out.numpy() for out in network(images)]
-    return max_relative_difference(
-        session.run(None, {'input': images.numpy()}), expected
-    )
-
-
-def max_relative_difference(
-    outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]
-) -> float:
-    """Largest difference of outputs, defined as in :func:`compare`."""
-    if [out.shape for out in outputs] != [out.shape for out in expected]:
-        return math.inf
-    differences = [
-        np.abs(out - other).max() / np.abs(other).max()
-        for out, other in zip(outputs, expected)
-    ]
-    # NumPy's maximum propagates NaN, Python's may not.
-    return float(np.max(differences))
+        expected = [out.numpy() for out in network(*inputs.values())]
+    return network.difference(session.run(None, _arrays(inputs)), expected)
 
 
 def benchmark(
@@ -245,21 +275,16 @@ def benchmark(
     Returns:
         tuple[float, float]: Median seconds of PyTorch and of onnxruntime.
     """
-    images = _images(network, shape)
-    arrays = {'input': images.numpy()}
+    inputs = network.inputs(shape)
+    arrays = _arrays(inputs)
     contenders = dict(
-        eager=lambda: network(images),
+        eager=lambda: network(*inputs.values()),
         runtime=lambda: session.run(None, arrays),
     )
     with torch.inference_mode():
-        seconds = time_in_turns(contenders, images.device, rounds)
+        seconds = time_in_turns(contenders, inputs['input'].device, rounds)
     return tuple(statistics.median(taken) for taken in seconds.values())
 
 
-def _images(network: Network, shape: Shape) -> torch.Tensor:
-    """Noise in the place of normalized images, the same in every call."""
-    batch, *size = shape
-    generator = torch.Generator().manual_seed(0)
-    return torch.randn(
-        batch, image_channels(network), *size, generator=generator
-    )
+def _arrays(inputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in inputs.items()}

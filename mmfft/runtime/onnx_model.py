@@ -20,7 +20,13 @@ except ImportError as error:
     ) from error
 
 EXPORTER = 'tools/deployment/export_onnx.py'
-NOT_JSON = ('mmfft_version', 'task', 'channel_order', 'unknown_steps')
+NOT_JSON = (
+    'mmfft_version',
+    'task',
+    'channel_order',
+    'unknown_steps',
+    'features_because',
+)
 
 
 class OnnxModel:
@@ -59,7 +65,8 @@ class OnnxModel:
         if self.task not in TASKS:
             raise ConfigError(
                 f'{self.path!r} has task {self.task!r}, and only files of one '
-                f'of {TASKS} are whole models'
+                f'of {TASKS} are whole models: '
+                + self.metadata.get('features_because', 'see its export')
             )
         if 'unknown_steps' in self.metadata:
             raise ConfigError(
@@ -164,9 +171,12 @@ class OnnxModel:
 def _open(path: str | Path) -> onnxruntime.InferenceSession:
     if not Path(path).is_file():
         raise ConfigError(f'model {str(path)!r} does not exist')
+    options = onnxruntime.SessionOptions()
+    # It warns of inputs with a default.
+    options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(
-            path, providers=['CPUExecutionProvider']
+            path, options, providers=['CPUExecutionProvider']
         )
     # onnxruntime's errors have no common class but this.
     except Exception as error:

@@ -8,12 +8,15 @@ than the tolerance.
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from mmfft.deploy import (
     benchmark,
     check_shapes,
     compare,
     export,
     load_network,
+    open_parts,
     open_session,
 )
 from mmfft.engine import command_line, config_parser, load_config
@@ -75,16 +78,26 @@ def main():
         f'{args.opset}, {len(model.graph.node)} nodes, outputs '
         + ', '.join(output.name for output in model.graph.output)
     )
-    session = open_session(args.out)
+    for key in ('features_because', 'unknown_steps'):
+        if key in network.metadata:
+            print(
+                f'export_onnx.py: warning: predict_onnx.py will refuse the '
+                f'file: {network.metadata[key]}',
+                file=sys.stderr,
+            )
+    parts = open_parts(args.out, network)
     errors = []
     for shape in check_shapes(size, args.dynamic):
-        errors.append(compare(session, network, shape))
+        differences = [compare(*part, shape) for part in parts]
+        # NumPy's maximum propagates NaN, Python's may not.
+        errors.append(float(np.max(differences)))
         batch, height, width = shape
         print(
             f'{batch} of {height}x{width}: relative difference to PyTorch '
             f'{errors[-1]:.1e}',
             flush=True,
         )
+    session = open_session(args.out)
     eager, runtime = benchmark(session, network, (1, *size))
     print(
         f'1 of {size[0]}x{size[1]}: PyTorch {eager * 1e3:.1f} ms, onnxruntime '
