@@ -15,7 +15,7 @@ from ...errors import ConfigError
 from ..check.problems import Overview, Problem
 from ..own_data import SPLITS
 from .source import link_or_copy, pictures_in, upright_size
-from .splits import read_list, split
+from .splits import assign, split
 
 VOID = 255
 # More values than this are no classes but, say, the noise of a JPEG.
@@ -186,7 +186,7 @@ def to_index_masks(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"'{out}' exists and is not an empty folder")
     pairs, problems = _pair(Path(images), Path(labels))
-    pairs, assigned = _split(pairs, val_fraction, seed, lists)
+    pairs, assigned = _split(pairs, Path(images), val_fraction, seed, lists)
     good, values, is_colour = [], Counter(), False
     for pair in pairs:
         problem, found, in_colour = _look_at(pair)
@@ -274,19 +274,20 @@ def _pair(images: Path, labels: Path) -> tuple[list[Pair], list[Problem]]:
 
 
 def _split(
-    pairs: list[Pair], fraction: float, seed: int, lists: dict[str, str]
+    pairs: list[Pair],
+    images: Path,
+    fraction: float,
+    seed: int,
+    lists: dict[str, str],
 ) -> tuple[list[Pair], str]:
     if lists:
-        stems = {}
-        for name, path in lists.items():
-            for entry in read_list(path):
-                stems[Path(entry).stem] = name
+        paths = [p.picture.relative_to(images).as_posix() for p in pairs]
+        splits, missing = assign(paths, lists)
         chosen = [
-            pair._replace(split=stems[pair.picture.stem])
-            for pair in pairs
-            if pair.picture.stem in stems
+            pair._replace(split=splits[path])
+            for pair, path in zip(pairs, paths)
+            if path in splits
         ]
-        missing = set(stems) - {pair.picture.stem for pair in chosen}
         if missing:
             raise ConfigError(
                 f'{len(missing)} names of the lists are not among the '
