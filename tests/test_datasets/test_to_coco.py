@@ -370,6 +370,7 @@ def test_faults_are_listed(tmp_path):
         ('cannot be read', '5.jpg'),
         ('another size', '6.jpg'),
         ('cannot be read', '7.xml'),
+        ('no annotation', '7.jpg'),
     }
     images, annotations, _ = read(tmp_path)
     assert len(images) == overview['train'] == 4  # one has no object

@@ -7,6 +7,7 @@ linked to OUT/images. Faults of the source are listed.
 """
 
 import argparse
+import sys
 
 from mmfft.datasets.check import show_problems
 from mmfft.datasets.converters.coco import READERS, to_coco
@@ -76,6 +77,9 @@ def main():
     for line in said:
         print(line)
     print(f'written to {args.out or args.source}')
+    if problems:
+        count = f'{len(problems)} fault{"s" if problems[1:] else ""}'
+        print(f'to_coco.py: {count} of the source, see above', file=sys.stderr)
 
 
 if __name__ == '__main__':

@@ -1,9 +1,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Boxes, polygons and masks of other forms as COCO's instances."""
 
+import filecmp
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ..check.problems import Overview, Problem
 from .labelme import read_labelme
 from .mask_folder import read_mask_folder
 from .source import Item, Picture, Source, link_or_copy, upright_size
-from .splits import read_list, split
+from .splits import assign, split
 from .via import read_via
 from .voc import read_voc
 from .yolo import read_yolo
@@ -86,37 +87,82 @@ def to_coco(
     out = folder if out is None else Path(out)
     there = [out / f'{name}.json' for name in SPLITS]
     there = [str(file) for file in there if file.exists()]
+    if folder.resolve() in out.resolve().parents:
+        raise ConfigError(
+            f"--out '{out}' is inside of the source, where its pictures would "
+            f"be taken for those of the source: choose '{folder}' itself or "
+            'another folder'
+        )
+    for name in classes or ():
+        if list(classes).count(name) > 1:
+            raise ConfigError(f'--classes has {name!r} twice')
     if there and not overwrite:
         raise ConfigError(
             f'{", ".join(there)} would be overwritten: choose another --out, '
             'or add --overwrite'
         )
     readers = dict(READERS)
-    if classes and len(classes) == 1:
-        readers['mask-folder'] = partial(read_mask_folder, name=classes[0])
-    readers['via'] = partial(read_via, attribute=class_attribute)
+    alone = {'name': classes[0]} if classes and len(classes) == 1 else {}
+    readers['mask-folder'] = partial(read_mask_folder, **alone)
+    readers['via'] = partial(read_via, attribute=class_attribute, **alone)
     if class_attribute and form != 'via':
         raise ConfigError('--class-attribute is for --from via')
     read = readers.pop(form)(source)
-    if not read.pictures:
-        others = [name for name in readers if readers[name](source).pictures]
-        hint = f'; it looks like {" or ".join(others)}' if others else ''
-        raise ConfigError(f"'{source}' has nothing of the form {form}{hint}")
+    if not any(picture.items for picture in read.pictures):
+        faults = _first_faults(read)
+        hint = faults or _other_forms(source, readers)
+        raise ConfigError(f"'{source}' has no object of the form {form}{hint}")
     _leave_out_copies(read)
     _assign_splits(read, val_fraction, seed, lists)
     found = {item.name for p in read.pictures for item in p.items}
     names = list(classes or read.names or sorted(found))
     if not found & set(names):
         raise ConfigError(
-            f"'{source}' has no object of the classes {', '.join(names)}"
-            + (f': it has {", ".join(sorted(found))}' if found else '')
+            f"'{source}' has no object of the classes {', '.join(names)}: it "
+            f'has {", ".join(sorted(found)) or "none in a picture of a list"}'
         )
     contents, overview = _contents(read, names, out, folder)
+    if not any(content['annotations'] for content in contents.values()):
+        raise ConfigError(
+            f"'{source}' has no object that can be used{_first_faults(read)}"
+        )
     for name, content in contents.items():
         out.mkdir(parents=True, exist_ok=True)
         dump(content, str(out / f'{name}.json'))
+    read.said += _without_masks(contents)
     statistics = [_statistics(name, contents[name]) for name in contents]
     return overview, read.problems, [*read.said, *statistics]
+
+
+def _first_faults(read: Source) -> str:
+    kinds = Counter(problem.kind for problem in read.problems)
+    if not kinds:
+        return ''
+    listed = ', '.join(f'{kind} ({n})' for kind, n in kinds.most_common(5))
+    return f': {listed}, the first is {read.problems[0]}'
+
+
+def _other_forms(source: Path, readers: dict[str, Callable]) -> str:
+    others = []
+    for name, read in readers.items():
+        try:
+            found = read(source).pictures
+        except ConfigError:
+            continue
+        if any(picture.items for picture in found):
+            others.append(name)
+    return f'; it looks like {" or ".join(others)}' if others else ''
+
+
+def _without_masks(contents: dict[str, dict]) -> list[str]:
+    objects = [a for c in contents.values() for a in c['annotations']]
+    bare = sum('segmentation' not in a for a in objects)
+    if not 0 < bare < len(objects):
+        return []
+    return [
+        f'{bare} of {len(objects)} objects are boxes without a mask: a model '
+        'of masks cannot be trained on them'
+    ]
 
 
 def _leave_out_copies(read: Source) -> None:
@@ -133,16 +179,13 @@ def _assign_splits(
 ) -> None:
     pictures = read.pictures
     if lists:
-        listed = {
-            Path(entry).stem: name
-            for name, path in lists.items()
-            for entry in read_list(path)
-        }
-        missing = set(listed) - {picture.path.stem for picture in pictures}
-        for name in sorted(missing):
+        # The folder may be given with .. or as a link, and a list with less.
+        paths = {picture.path.as_posix(): picture for picture in pictures}
+        assigned, missing = assign(list(paths), lists)
+        for name in missing:
             read.wrong('missing picture', name, 'it is in a list only')
-        for picture in pictures:
-            picture.split = listed.get(picture.path.stem, '')
+        for path, picture in paths.items():
+            picture.split = assigned.get(path, '')
         read.pictures = [p for p in pictures if p.split]
         read.said.append('split by the lists')
     elif {'train', 'val'} <= {p.split for p in pictures}:
@@ -211,13 +254,19 @@ def _contents(
 
 def _file_name(path: Path, out: Path, folder: Path) -> str:
     """Path of a picture below a folder, to which it is brought if need be."""
-    path, out = path.resolve(), out.resolve()
+    # Links within the folder count as files there, wherever they lead.
+    path, out, folder = (Path(os.path.abspath(p)) for p in (path, out, folder))
     if not path.is_relative_to(out):
-        inside = os.path.relpath(path, folder.resolve())
+        inside = os.path.relpath(path, folder)
         parts = [part for part in Path(inside).parts if part != '..']
         target = out.joinpath('images', *parts)
         if not target.exists():
             link_or_copy(path, target)
+        elif not filecmp.cmp(path, target):
+            raise ConfigError(
+                f"'{target}' is another picture than '{path}': choose another "
+                '--out'
+            )
         path = target
     return path.relative_to(out).as_posix()
 
@@ -238,9 +287,7 @@ def _settle_size(picture: Picture, read: Source) -> tuple[int, int] | None:
         what = f'{type(error).__name__}: {error}: left out'
         read.wrong('cannot be read', path, what)
         return None
-    masks = [item.mask.shape[::-1] for item in picture.items
-             if item.mask is not None and item.corner == (0, 0)]  # fmt: skip
-    declared = picture.size or (masks[0] if masks else None)
+    declared = picture.size
     if picture.is_relative:
         for item in picture.items:
             _scale(item, size)
@@ -301,7 +348,8 @@ def _whole(item: Item, size: tuple[int, int]) -> np.ndarray:
     """Mask of an object in a picture of size ``(W, H)``."""
     mask = np.zeros(size[::-1], bool)
     x, y = item.corner
-    part = item.mask[: size[1] - y, : size[0] - x]
+    part = item.mask[max(-y, 0) : size[1] - y, max(-x, 0) : size[0] - x]
+    x, y = max(x, 0), max(y, 0)
     mask[y : y + part.shape[0], x : x + part.shape[1]] = part
     return mask
 
@@ -310,51 +358,69 @@ def _annotation(
     item: Item, size: tuple[int, int], picture: Picture, read: Source
 ) -> dict | None:
     """Box, area and segmentation of an object, inside of its picture."""
-    limits = np.array(size, float)
-    polygons = [np.clip(points, 0, limits) for points in item.polygons]
     code = segmentation = None
+    where: Sequence = ()
     if item.mask is not None:
-        if item.corner == (0, 0) and item.mask.shape != size[::-1]:
-            what = f'a mask of {item.mask.shape[1]}x{item.mask.shape[0]}'
-            read.wrong('another size', picture.path, f'{what}: left out')
-            return None
         code = rle.encode(np.asfortranarray(_whole(item, size), np.uint8))
         segmentation = dict(code, counts=code['counts'].decode())
-    elif polygons:
-        flat = [points.round(2).ravel().tolist() for points in polygons]
-        code = rle.merge(rle.frPyObjects(flat, size[1], size[0]))
-        segmentation = flat
-    if item.mask is not None:
         x, y, w, h = map(float, rle.toBbox(code))
     else:
-        edges = item.box
+        where = _around(item.polygons) if item.polygons else item.box
+        if not np.isfinite(where).all():
+            what = f'{item.name} {_numbers(where)}: left out'
+            read.wrong('no area', picture.path, what)
+            return None
+        inside = [_clip(points, size) for points in item.polygons]
+        polygons = [points for points in inside if len(points) > 2]
+        edges = np.clip(_around(polygons) if polygons else where, 0, size * 2)
+        x, y = edges[:2].tolist()
+        w, h = (edges[2:] - edges[:2]).tolist()
         if polygons:
-            edges = _around(item.polygons)
-        clipped = np.clip(edges, 0, (*size, *size)).tolist()
-        # Corners are rounded more finely than this by all tools.
-        if np.abs(np.subtract(clipped, edges)).max() > 1:
-            what = f'{_numbers(edges)} is cut off at {size[0]}x{size[1]}'
-            read.wrong('outside', picture.path, what)
-        x, y = clipped[:2]
-        w, h = clipped[2] - x, clipped[3] - y
-    area = w * h if code is None else float(rle.area(code))
-    if w <= 0 or h <= 0 or area <= 0:
-        where = (
-            item.box or _around(item.polygons)
-            if polygons or item.box
-            else ('a mask')
-        )
+            segmentation = [p.round(2).ravel().tolist() for p in polygons]
+            code = rle.merge(rle.frPyObjects(segmentation, *size[::-1]))
+    box = [round(value, 2) for value in (x, y, w, h)]
+    area = box[2] * box[3] if code is None else float(rle.area(code))
+    # What mmdet drops: it has less than a pixel.
+    if min(box[2:]) < 1 or area <= 0:
         what = f'{item.name} {_numbers(where)}: left out'
-        read.wrong('no area', picture.path, what)
+        is_outside = where and min(w, h) <= 0 < min(_extent(where))
+        read.wrong('outside' if is_outside else 'no area', picture.path, what)
         return None
+    # Edges are rounded more finely than this by all tools.
+    if where and np.abs(np.subtract(edges, where)).max() > 1:
+        what = f'{_numbers(where)} is cut off at {size[0]}x{size[1]}'
+        read.wrong('outside', picture.path, what)
     annotation = dict(
-        bbox=[round(v, 2) for v in (x, y, w, h)],
-        area=round(area, 2),
-        iscrowd=int(item.is_crowd),
+        bbox=box, area=round(area, 2), iscrowd=int(item.is_crowd)
     )
     if segmentation is not None:
         annotation['segmentation'] = segmentation
     return annotation
+
+
+def _extent(edges: Sequence[float]) -> tuple[float, float]:
+    return edges[2] - edges[0], edges[3] - edges[1]
+
+
+def _clip(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Part of a polygon inside of a picture (Sutherland and Hodgman, 1974)."""
+    for axis, limit, sign in (
+        *((0, 0, 1), (0, size[0], -1)),
+        *((1, 0, 1), (1, size[1], -1)),
+    ):
+        inside = sign * (points[:, axis] - limit) >= 0
+        if inside.all():
+            continue
+        kept = []
+        for i, point in enumerate(points):
+            before = points[i - 1]
+            if inside[i] != inside[i - 1]:
+                part = (limit - before[axis]) / (point[axis] - before[axis])
+                kept.append(before + part * (point - before))
+            if inside[i]:
+                kept.append(point)
+        points = np.reshape(kept, (-1, 2))
+    return points
 
 
 def _around(polygons: list[np.ndarray]) -> tuple[float, ...]:
@@ -362,9 +428,9 @@ def _around(polygons: list[np.ndarray]) -> tuple[float, ...]:
     return (*points.min(0).tolist(), *points.max(0).tolist())
 
 
-def _numbers(values) -> str:
-    if isinstance(values, str):
-        return values
+def _numbers(values: Sequence[float]) -> str:
+    if not len(values):
+        return 'a mask'
     return '(' + ', '.join(f'{value:g}' for value in values) + ')'
 
 

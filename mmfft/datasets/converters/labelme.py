@@ -9,7 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .source import Item, Picture, Source, corners, ellipse, split_of
+from .source import Finder, Item, Picture, Source, corners, ellipse, split_of
+
+# What other editors of this form write as corners.
+_CORNERS = ('polygon', 'rotation', 'quadrilateral')
 
 
 def read_labelme(root: Path) -> Source:
@@ -23,21 +26,26 @@ def read_labelme(root: Path) -> Source:
     Returns:
         Source: Pictures.
     """
-    source = Source([])
+    source, finder = Source([]), Finder(root)
     for file in sorted(root.rglob('*.json')):
         try:
-            content = json.loads(file.read_text(encoding='utf-8'))
-            if 'shapes' not in content:
+            content = json.loads(file.read_text(encoding='utf-8-sig'))
+            if not isinstance(content, dict) or 'shapes' not in content:
                 continue
             items = _read_shapes(content['shapes'], file, source)
-            name = content['imagePath'].replace('\\', '/')
+            name = content.get('imagePath') or f'{file.stem}.jpg'
+            path = finder.find(name, file.parent)
             size = content.get('imageWidth'), content.get('imageHeight')
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        # Pillow raises OSError for a mask that it cannot read.
+        except (
+            *(OSError, ValueError, TypeError),
+            *(KeyError, AttributeError),
+        ) as error:
             what = f'{type(error).__name__}: {error}: left out'
             source.wrong('cannot be read', file, what)
             continue
-        beside = [file.parent / name, file.parent / Path(name).name]
-        path = next((p for p in beside if p.is_file()), beside[0])
+        if not path.is_file():
+            path = finder.beside(file) or path
         source.pictures.append(
             Picture(
                 path,
@@ -46,6 +54,8 @@ def read_labelme(root: Path) -> Source:
                 size if all(size) else None,
             )
         )
+    if source.pictures:
+        source.leave_out_others(finder.pictures)
     return source
 
 
@@ -55,11 +65,15 @@ def _read_shapes(shapes: list, file: Path, source: Source) -> list[Item]:
     for shape in shapes:
         kind = shape.get('shape_type') or 'polygon'
         points = corners(shape['points'])
-        item = Item(str(shape['label']))
-        if kind == 'rectangle' and len(points) == 2:
+        name = str(shape['label'] or '').strip()
+        if not name:
+            source.wrong('no class', file, f'{kind}: left out')
+            continue
+        item = Item(name)
+        if kind == 'rectangle' and len(points) in (2, 4):
             low, high = points.min(0), points.max(0)
             item.box = (*low.tolist(), *high.tolist())
-        elif kind == 'polygon' and len(points) > 2:
+        elif kind in _CORNERS and len(points) > 2:
             item.polygons = [points]
         elif kind == 'circle' and len(points) == 2:
             radius = float(np.hypot(*(points[1] - points[0])))
@@ -75,9 +89,11 @@ def _read_shapes(shapes: list, file: Path, source: Source) -> list[Item]:
             continue
         group = shape.get('group_id')
         key = (group, item.name)
-        if group is None or key not in groups or not item.polygons:
+        if group is None or not item.polygons:
             items.append(item)
-            groups[key] = item
-        else:
+        elif key in groups:
             groups[key].polygons += item.polygons
+        else:
+            groups[key] = item
+            items.append(item)
     return items

@@ -88,6 +88,47 @@ class Source:
         """Note a problem."""
         self.problems.append(Problem(kind, str(where), what))
 
+    def leave_out_others(self, pictures: Iterable[Path]) -> None:
+        """Note those of some pictures that no annotation belongs to."""
+        annotated = {picture.path for picture in self.pictures}
+        for path in pictures:
+            if path not in annotated:
+                self.wrong('no annotation', path, 'left out')
+
+
+class Finder:
+    """Finds the pictures that annotations name.
+
+    Folders have often been moved or renamed since, so that the name of the
+    file counts more than its path.
+
+    Args:
+        folder (Path): Folder of the data set.
+    """
+
+    def __init__(self, folder: Path):
+        self.pictures = pictures_in(folder)
+        self.by_name = {file.name: file for file in reversed(self.pictures)}
+        self.by_stem = {file.stem: file for file in reversed(self.pictures)}
+        self._places = {file.with_suffix(''): file for file in self.pictures}
+
+    def beside(self, file: Path) -> Path | None:
+        """Path of the picture that is called as its annotations are."""
+        return self._places.get(file.with_suffix(''))
+
+    def find(self, name: str, folder: Path) -> Path:
+        """Path of a picture, beside its annotations or anywhere else.
+
+        Args:
+            name (str): Name or path that annotations say.
+            folder (Path): Folder of the annotations.
+        """
+        name = name.strip().replace('\\', '/')
+        short = name.rsplit('/', 1)[-1]
+        beside = (folder / name, folder / short)
+        found = next((path for path in beside if path.is_file()), None)
+        return found or self.by_name.get(short) or folder / short
+
 
 def corners(points: Iterable[Sequence[float]]) -> np.ndarray:
     """Points as an array ``(N, 2)``."""
@@ -117,6 +158,8 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def split_of(path: Path, root: Path) -> str:
     """Split that a folder in a path names, between a root and a file."""
+    if not path.is_relative_to(root):
+        return ''
     named = dict(train='train', val='val', valid='val', validation='val')
     named |= dict(training='train', test='test')
     parts = path.relative_to(root).parts[:-1]

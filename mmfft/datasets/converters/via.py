@@ -6,18 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 from ...errors import ConfigError
-from .source import (
-    Item,
-    Picture,
-    Source,
-    corners,
-    ellipse,
-    pictures_in,
-    split_of,
-)
+from .source import Finder, Item, Picture, Source, corners, ellipse, split_of
 
 
-def read_via(root: Path, attribute: str | None = None) -> Source:
+def read_via(
+    root: Path, attribute: str | None = None, name: str = 'object'
+) -> Source:
     """Read projects and exported annotations of VIA 1 and 2.
 
     Args:
@@ -25,6 +19,8 @@ def read_via(root: Path, attribute: str | None = None) -> Source:
             pictures.
         attribute (str, optional): Attribute of the regions that is the class.
             Defaults to the one that most regions have.
+        name (str): Name of the class, if no region has an attribute.
+            Defaults to ``'object'``.
 
     Returns:
         Source: Pictures.
@@ -34,7 +30,7 @@ def read_via(root: Path, attribute: str | None = None) -> Source:
     """
     source = Source([])
     folder = root if root.is_dir() else root.parent
-    by_name = {file.name: file for file in reversed(pictures_in(folder))}
+    finder = Finder(folder)
     entries = []
     for file in sorted(folder.rglob('*.json')) if root.is_dir() else [root]:
         entries += [(file, entry) for entry in _entries(file, source)]
@@ -42,7 +38,7 @@ def read_via(root: Path, attribute: str | None = None) -> Source:
         key
         for _, entry in entries
         for region in _regions(entry)
-        for key, value in region.get('region_attributes', {}).items()
+        for key, value in _attributes(region).items()
         if _word(value)
     )
     if attribute is None and named:
@@ -58,24 +54,28 @@ def read_via(root: Path, attribute: str | None = None) -> Source:
             f'{", ".join(sorted(named))}'
         )
     for file, entry in entries:
-        name = Path(entry['filename']).name
         items = []
-        for region in _regions(entry):
-            item = _read_region(region, attribute)
+        for number, region in enumerate(_regions(entry), 1):
+            try:
+                item = _read_region(region, attribute, name)
+            except (KeyError, TypeError, ValueError) as error:
+                item = f'cannot be read ({type(error).__name__}: {error})'
             if isinstance(item, str):
-                source.wrong(item, f'{file}: {name}', 'region left out')
+                where = f'{file}: {entry["filename"]}'
+                source.wrong(item, where, f'region {number}: left out')
             else:
                 items.append(item)
-        path = by_name.get(name, file.parent / name)
-        within = path if path.is_relative_to(folder) else file
-        source.pictures.append(Picture(path, items, split_of(within, folder)))
+        path = finder.find(entry['filename'], file.parent)
+        source.pictures.append(Picture(path, items, split_of(path, folder)))
+    if source.pictures:
+        source.leave_out_others(finder.pictures)
     return source
 
 
 def _entries(file: Path, source: Source) -> list[dict]:
     try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-    except ValueError as error:
+        content = json.loads(file.read_text(encoding='utf-8-sig'))
+    except (OSError, ValueError) as error:
         source.wrong('cannot be read', file, f'{error}: left out')
         return []
     if isinstance(content, dict):
@@ -95,20 +95,25 @@ def _regions(entry: dict) -> list[dict]:
     return list(regions.values()) if isinstance(regions, dict) else regions
 
 
+def _attributes(region: dict) -> dict:
+    return region.get('region_attributes') or {}
+
+
 def _word(value) -> str:
     """Value of an attribute; of a checkbox, what alone is ticked."""
     if isinstance(value, dict):
         ticked = [name for name, on in value.items() if on]
         return ticked[0] if len(ticked) == 1 else ''
-    return str(value).strip()
+    return '' if value is None else str(value).strip()
 
 
-def _read_region(region: dict, attribute: str | None) -> Item | str:
+def _read_region(region: dict, attribute: str | None, name: str) -> Item | str:
     """An object, or the kind of problem that there is."""
-    name = _word(region.get('region_attributes', {}).get(attribute, ''))
-    if not name and attribute is not None:
+    if attribute is not None:
+        name = _word(_attributes(region).get(attribute))
+    if not name:
         return 'no class'
-    item = Item(name or 'object')
+    item = Item(name)
     shape = region['shape_attributes']
     kind = shape.get('name')
     if kind == 'rect':

@@ -4,8 +4,9 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .source import Item, Picture, Source, pictures_in
-from .splits import read_list
+from ...errors import ConfigError
+from .source import Finder, Item, Picture, Source, split_of
+from .splits import read_list, without_ending
 
 _EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
 
@@ -21,48 +22,64 @@ def read_voc(root: Path) -> Source:
         root (Path): Folder of the data set.
 
     Returns:
-        Source: Pictures, in the splits of ``ImageSets/Main``.
+        Source: Pictures, in the splits of ``ImageSets/Main`` or of folders.
+
+    Raises:
+        ConfigError: If the folder holds several data sets of this form.
     """
     source = Source([])
     folder = root / 'Annotations'
-    files = sorted((folder if folder.is_dir() else root).rglob('*.xml'))
-    by_name = {file.name: file for file in reversed(pictures_in(root))}
-    by_stem = {file.stem: file for file in by_name.values()}
+    if not folder.is_dir():
+        inside = sorted(root.glob('*/Annotations'))
+        if inside:
+            raise ConfigError(
+                f"'{root}' has no Annotations, but '{inside[0].parent}' has: "
+                'give that folder'
+            )
+        folder = root
+    finder = Finder(root)
     splits = _splits(root, source)
-    for file in files:
+    for file in sorted(folder.rglob('*.xml')):
         try:
             tree = ElementTree.parse(file).getroot()
             found = _read_tree(tree, file, source)
-        except (ElementTree.ParseError, TypeError, ValueError) as error:
+        except (ElementTree.ParseError, OSError, ValueError) as error:
             source.wrong('cannot be read', file, f'{error}: left out')
             continue
         if tree.tag != 'annotation':
             continue
-        name = Path((tree.findtext('filename') or file.stem).strip())
-        # The file of the same name comes first: pictures are often renamed.
-        path = by_stem.get(file.stem) or by_name.get(name.name)
-        split = splits.get(file.stem, '')
-        if splits and not split:
+        stem = file.relative_to(folder).with_suffix('').as_posix()
+        if splits and stem not in splits:
             source.wrong('in no list', file, 'of ImageSets/Main: left out')
             continue
         size = [tree.findtext(f'size/{side}') for side in ('width', 'height')]
         known = all(side and side.isdigit() and int(side) for side in size)
         source.pictures.append(
             Picture(
-                path or root / 'JPEGImages' / name.name,
+                _find(file, tree, finder),
                 found,
-                split,
+                splits.get(stem) or split_of(file, root),
                 tuple(map(int, size)) if known else None,
             )
         )
+    if not splits and source.pictures:
+        source.leave_out_others(finder.pictures)
     boxes = [i for p in source.pictures for i in p.items if i.box is not None]
-    if any(min(item.box) == 0 for item in boxes):
-        source.said.append('coordinates are edges, since some are 0')
+    if any(min(item.box) <= 0 for item in boxes):
+        source.said.append('coordinates are edges, since some are 0 or less')
     else:
         for item in boxes:
             x1, y1, x2, y2 = item.box
             item.box = x1 - 1, y1 - 1, x2, y2
     return source
+
+
+def _find(file: Path, tree, finder: Finder) -> Path:
+    # Pictures are often renamed, and the name in the file is then the old one.
+    own = finder.beside(file) or finder.by_stem.get(file.stem)
+    return own or finder.find(
+        tree.findtext('filename') or file.stem, file.parent
+    )
 
 
 def _read_tree(tree, file: Path, source: Source) -> list[Item]:
@@ -86,17 +103,28 @@ def _splits(root: Path, source: Source) -> dict[str, str]:
         for name in ('train', 'val', 'trainval', 'test')
         if (folder / f'{name}.txt').is_file()
     }
-    if 'train' in there and 'val' in there:
-        there.pop('trainval', None)
-        roles = {name: name for name in there}
-    elif 'trainval' in there and 'test' in there:
-        roles = dict(trainval='train', test='val')
-        source.said.append('trainval is for training, test for validation')
+    train = 'train' if 'train' in there else 'trainval'
+    val = 'val' if 'val' in there and train == 'train' else 'test'
+    if train in there and val in there:
+        roles = {train: 'train', val: 'val'}
+        if val == 'val' and 'test' in there:
+            roles['test'] = 'test'
+        if val == 'test' or train == 'trainval':
+            source.said.append(
+                f'{train} is for training, {val} for validation'
+            )
     else:
+        # What is in no list is left out, even if only one list is there.
         roles = dict.fromkeys(there, '')
-    return {
-        Path(stem).stem: role
-        for name, role in roles.items()
-        if role
-        for stem in there[name]
-    }
+        if there:
+            source.said.append(
+                f'ImageSets/Main has only {", ".join(there)}: pictures of '
+                'these lists are split anew'
+            )
+    splits: dict[str, str] = {}
+    for name, role in roles.items():
+        for stem in map(without_ending, there[name]):
+            if splits.setdefault(stem, role) != role:
+                what = f'in the list {name} and in another one: left there'
+                source.wrong('in two lists', stem, what)
+    return splits

@@ -8,6 +8,8 @@ import yaml
 from ...errors import ConfigError
 from .source import Item, Picture, Source, corners, pictures_in, split_of
 
+# Objects may leave their picture, but not by more than its size.
+_MOST = 2
 _NAMES = ('classes.txt', 'obj.names', 'labels/classes.txt')
 
 
@@ -32,11 +34,11 @@ def read_yolo(root: Path) -> Source:
     splits, names = _read_yaml(root)
     for file in (root / name for name in _NAMES):
         if not names and file.is_file():
-            lines = file.read_text(encoding='utf-8').splitlines()
+            lines = _text(file).splitlines()
             names = [line.strip() for line in lines if line.strip()]
     if not splits:
         splits = {p: split_of(p, root) for p in pictures_in(root)}
-    used, largest = set(), -1
+    used, largest, bare = set(), -1, 0
     for path, split in splits.items():
         labels = _labels_of(path)
         items = []
@@ -45,13 +47,20 @@ def read_yolo(root: Path) -> Source:
             for index, item in _read_lines(labels, names, source):
                 largest = max(largest, index)
                 items.append(item)
+        else:
+            bare += 1
         picture = Picture(path, items, split, is_relative=True)
         source.pictures.append(picture)
     if not names and largest >= 0:
         names = [f'class_{index}' for index in range(largest + 1)]
         source.said.append('no names of classes found: they are numbered')
-    for file in sorted((root / 'labels').rglob('*.txt')):
-        if file not in used and file.name != 'classes.txt':
+    if bare:
+        source.said.append(
+            f'{bare} pictures have no text file: kept, without objects'
+        )
+    for file in sorted(root.rglob('*.txt')):
+        is_label = 'labels' in file.relative_to(root).parts[:-1]
+        if is_label and file not in used and file.name != 'classes.txt':
             source.wrong('missing picture', file, 'labels left out')
     source.names = names
     return source
@@ -63,11 +72,20 @@ def _labels_of(path: Path) -> Path:
     if 'images' in parts:
         place = len(parts) - 1 - parts[::-1].index('images')
         parts[place] = 'labels'
-    return Path(*parts).with_suffix('.txt')
+        file = Path(*parts).with_suffix('.txt')
+        # A folder above the data set may be called images, too.
+        if file.is_file():
+            return file
+    return path.with_suffix('.txt')
 
 
 def _read_lines(file: Path, names: list[str], source: Source):
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    try:
+        lines = _text(file).splitlines()
+    except ConfigError as error:
+        source.wrong('cannot be read', file, f'{error}: no objects')
+        return
+    for number, line in enumerate(lines, 1):
         words = line.split()
         if not words:
             continue
@@ -75,6 +93,10 @@ def _read_lines(file: Path, names: list[str], source: Source):
             index, values = int(float(words[0])), list(map(float, words[1:]))
         except ValueError:
             source.wrong('cannot be read', file, f'line {number}: {line!r}')
+            continue
+        if not all(abs(value) <= _MOST for value in values):
+            what = f'line {number} has no fractions of a picture: {line!r}'
+            source.wrong('cannot be read', file, f'{what}: left out')
             continue
         if index < 0 or names and index >= len(names):
             source.wrong('unknown class', file, f'line {number}: {index}')
@@ -95,28 +117,47 @@ def _read_lines(file: Path, names: list[str], source: Source):
 def _read_yaml(root: Path) -> tuple[dict[Path, str], list[str]]:
     for file in sorted([*root.glob('*.yaml'), *root.glob('*.yml')]):
         try:
-            content = yaml.safe_load(file.read_text(encoding='utf-8'))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            content = yaml.safe_load(_text(file))
+        except yaml.YAMLError as error:
             raise ConfigError(f"'{file}' cannot be read: {error}") from error
         if not isinstance(content, dict) or 'names' not in content:
             continue
+        if 'kpt_shape' in content:
+            raise ConfigError(f"'{file}' is for keypoints, not for objects")
         names = content['names']
         if isinstance(names, dict):
             if sorted(names) != list(range(len(names))):
                 raise ConfigError(f"'{file}': names must count from 0")
             names = [names[index] for index in range(len(names))]
         splits: dict[Path, str] = {}
-        for key, split in (('train',) * 2, ('val',) * 2, ('test',) * 2):
-            places = content.get(key) or []
+        for split in ('train', 'val', 'test'):
+            places = content.get(split) or []
             for place in [places] if isinstance(places, str) else places:
                 found = _pictures_at(root, content.get('path'), place)
+                # Templates name a split for tests, whether there or not.
+                if found is None and split == 'test':
+                    continue
+                if found is None:
+                    raise ConfigError(
+                        f"{place!r}, which '{file.name}' names, is not found "
+                        f"below '{root}'"
+                    )
                 splits |= dict.fromkeys(found, split)
         return splits, [str(name) for name in names]
     return {}, []
 
 
-def _pictures_at(root: Path, base: str | None, place: str) -> list[Path]:
-    """Pictures of a folder or a list that a ``.yaml`` names.
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding='utf-8-sig')
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{file}' cannot be read: {error}") from error
+
+
+def _pictures_at(
+    root: Path, base: str | None, place: str
+) -> list[Path] | None:
+    """Pictures of a folder or a list that a ``.yaml`` names, if it exists.
 
     Such files have been moved more often than not, so paths are looked for
     below the data set itself first.
@@ -128,9 +169,7 @@ def _pictures_at(root: Path, base: str | None, place: str) -> list[Path]:
         if start.is_dir():
             return pictures_in(start)
         if start.is_file():
-            lines = start.read_text(encoding='utf-8').split('\n')
+            lines = _text(start).splitlines()
             files = [Path(line.strip()) for line in lines if line.strip()]
             return [f if f.is_absolute() else root / f for f in files]
-    raise ConfigError(
-        f"{place!r}, which the .yaml names, is not found below '{root}'"
-    )
+    return None
