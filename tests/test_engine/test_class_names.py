@@ -52,3 +52,6 @@ def test_else_they_are_numbers():
     cfg.test_dataloader.dataset = dict(type='BaseSegDataset')
     with pytest.raises(ConfigError, match='has num_classes'):
         class_names(cfg, {})
+    cfg.test_dataloader = None
+    with pytest.raises(ConfigError, match='has num_classes'):
+        class_names(cfg, {})
