@@ -331,7 +331,12 @@ def detector(model: nn.Module, metadata: dict = {}) -> Network:
     from .detections import require_known_head
 
     try:
-        require_known_head(getattr(model, 'bbox_head', None))
+        if not hasattr(model, 'bbox_head'):
+            raise ConfigError(
+                f'{type(model).__name__} has no bbox_head, and only a '
+                'RetinaHead can be exported'
+            )
+        require_known_head(model.bbox_head)
     except ConfigError as error:
         return Features(model, dict(metadata, features_because=str(error)))
     return RetinaNet(model, metadata)

@@ -19,6 +19,7 @@ from mmfft.deploy.detections import (
 from mmfft.errors import ConfigError
 
 RETINA = 'configs/cdfformer/retinanet_cdfformer-s18_fpn_1x_coco.py'
+CODER = 'DeltaXYWHBBoxCoder'
 SIDES = [(12, 16), (6, 8), (3, 4), (2, 2), (1, 1)]
 
 
@@ -96,7 +97,7 @@ def test_objects_are_those_of_mmdet(test_cfg):
 )
 def test_heads_of_other_objects_are_refused(changes, message):
     if changes.get('type') == 'ATSSHead':
-        coder = dict(type='DeltaXYWHBBoxCoder')
+        coder = dict(type=CODER)
         generator = dict(
             type='AnchorGenerator', ratios=[1.0], scales=[8], strides=[8]
         )

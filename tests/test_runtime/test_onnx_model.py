@@ -181,22 +181,29 @@ def test_a_file_for_one_size(tmp_path, pictures):
         model.predict(np.zeros((8, 8, 3), np.float32))
 
 
-@pytest.fixture
-def exported(tmp_path):
-    """A function that writes a file with other metadata; returns its path."""
+@pytest.fixture(scope='module')
+def content(tmp_path_factory):
+    """What is in the file of a classifier."""
+    folder = tmp_path_factory.mktemp('content')
     cfg = classifier()
-    path = tmp_path / 'm.onnx'
-    network = load_network(cfg, save_random_weights(cfg, tmp_path))
-    model = export(network, path, (64, 64))
-    told = {entry.key: entry.value for entry in model.metadata_props}
+    network = load_network(cfg, save_random_weights(cfg, folder))
+    return export(network, folder / 'm.onnx', (64, 64))
+
+
+@pytest.fixture
+def exported(content, tmp_path):
+    """A function that writes a file with other metadata; returns its path."""
 
     def write(**changes):
-        kept = {**told, **changes}
-        kept = {k: v for k, v in kept.items() if v is not None}
-        del model.metadata_props[:]
-        onnx.helper.set_model_props(model, kept)
-        onnx.save(model, path)
-        return path
+        model = onnx.ModelProto()
+        model.CopyFrom(content)
+        told = {entry.key: entry.value for entry in content.metadata_props}
+        told.update(changes)
+        onnx.helper.set_model_props(
+            model, {k: v for k, v in told.items() if v is not None}
+        )
+        onnx.save(model, tmp_path / 'm.onnx')
+        return tmp_path / 'm.onnx'
 
     return write
 

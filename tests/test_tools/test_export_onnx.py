@@ -3,11 +3,14 @@
 
 import json
 
+import numpy as np
 import onnx
 import pytest
 from config_files import load
 from conftest import ROOT
 from random_weights import save_random_weights
+
+from mmfft.deploy import open_session
 
 pytestmark = pytest.mark.slow
 
@@ -77,9 +80,42 @@ def test_a_segmentor(export, tmp_path, head):
     assert names(tmp_path / 'm.onnx') == ['logits']
 
 
-def test_backbone_and_neck_of_a_detector(export, tmp_path):
-    code, out, _ = export(DET, '--half', '--opset', 18)
+RETINANET = f"""
+_base_ = '{ROOT}/configs/_base_/models/retinanet_fpn.py'
+default_scope = 'mmdet'
+model = dict(
+    backbone=dict(
+        type='mmfft.DFFormer',
+        arch=dict(embed_dims=[16, 24, 32, 48], depths=[1, 1, 1, 1]),
+        img_size=(96, 128)),
+    neck=dict(in_channels=[24, 32, 48], out_channels=16),
+    bbox_head=dict(
+        in_channels=16, feat_channels=16, stacked_convs=1, num_classes=3))
+"""
+
+
+@pytest.mark.parametrize('options', [[], ['--dynamic', '--half']])
+def test_a_retinanet(export, tmp_path, options):
+    config = tmp_path / 'retinanet.py'
+    config.write_text(RETINANET)
+    code, out, err = export(config, *options)
     assert code == 0
+    count = 5 if options else 1
+    assert out.count('relative difference to PyTorch') == count
+    assert names(tmp_path / 'm.onnx') == ['dets', 'labels']
+    assert 'warning: predict_onnx.py will refuse' in err
+    assert 'which the config does not have' in err
+    session = open_session(tmp_path / 'm.onnx')
+    # What it takes besides may be left out.
+    x = np.zeros((1, 3, 96, 128), np.float32)
+    dets, labels = session.run(None, dict(input=x))
+    assert dets.shape == (1, 100, 5) and labels.shape == (1, 100)
+
+
+def test_backbone_and_neck_of_a_detector(export, tmp_path):
+    code, out, err = export(DET, '--half', '--opset', 18)
+    assert code == 0
+    assert 'MaskRCNN has no bbox_head' in err
     assert out.count('relative difference to PyTorch') == 1
     assert names(tmp_path / 'm.onnx') == [f'feature_{i}' for i in range(3)]
 

@@ -32,7 +32,8 @@ def parse_args():
         help='lowest score of an object that is counted and drawn (default: '
         '%(default)s)',
     )
-    return parser.parse_args()
+    # An option may stand between the images.
+    return parser.parse_intermixed_args()
 
 
 def main():
