@@ -5,11 +5,9 @@ from functools import partial
 from pathlib import Path
 
 import mmcv
-import numpy as np
 from mmcv.transforms import LoadAnnotations, Resize
 from mmengine.config import Config
 from mmengine.registry import DATASETS, TRANSFORMS, VISUALIZERS
-from torch import Tensor
 
 from ..engine.config import require_display, use_toolbox_visualizer
 from ..engine.hooks.show_hook import picture_names
@@ -21,6 +19,8 @@ from ..openmmlab.scopes import (
     is_subclass,
     leaf_datasets,
 )
+from ..openmmlab.test_pipeline import loads_bgr
+from ..visualization.pictures import as_picture
 
 
 def browse(
@@ -76,12 +76,15 @@ def browse(
     visualizer.dataset_meta = dataset.metainfo
     draw = partial(draw_with, visualizer, dataset.metainfo)
     names = _distinct(picture_names(dataset)[:num])
-    before = _annotated_after_resizing(loader.dataset, cfg)
+    steps = next(leaf_datasets(loader.dataset)).get('pipeline') or []
+    before = _annotated_after_resizing(steps, cfg)
+    is_bgr = loads_bgr(steps)
     for index, name in enumerate(names):
         sample = dataset[index]
         if sample is None:
             raise ConfigError(f'sample {index} ({name}) cannot be loaded')
-        picture = as_picture(sample['inputs'])
+        pixels = sample['inputs'].permute(1, 2, 0).cpu().numpy()
+        picture = as_picture(pixels, is_bgr)
         data_sample = sample['data_samples']
         if before and 'ori_shape' in data_sample:
             height, width = data_sample.ori_shape[:2]
@@ -93,33 +96,8 @@ def browse(
     return len(names)
 
 
-def as_picture(image: Tensor) -> np.ndarray:
-    """Make an image that a pipeline has loaded visible.
-
-    Three channels are BGR, as OpenCV loads them. Of other numbers, the first
-    three are shown, or a single one in grey. Values that are not 8-bit ones
-    are stretched from their smallest to their largest.
-
-    Args:
-        image (Tensor): Image ``(C, H, W)``.
-
-    Returns:
-        np.ndarray: RGB uint8 ``(H, W, 3)``.
-    """
-    pixels = image.cpu().numpy()
-    if len(pixels) < 3:
-        pixels = pixels[[0, 0, 0]]
-    pixels = pixels[2::-1] if len(pixels) == 3 else pixels[:3]
-    if pixels.dtype != np.uint8:
-        low, high = np.nanmin(pixels), np.nanmax(pixels)
-        pixels = (pixels - low) * (255 / max(high - low, 1e-12))
-        pixels = np.nan_to_num(pixels).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0))
-
-
-def _annotated_after_resizing(dataset: dict, cfg: Config) -> bool:
+def _annotated_after_resizing(steps: list[dict], cfg: Config) -> bool:
     """Whether annotations are loaded after the image has been resized."""
-    steps = next(leaf_datasets(dataset)).get('pipeline') or []
     classes = [class_of(TRANSFORMS, step, cfg) for step in steps]
     loads = [is_subclass(cls, LoadAnnotations) for cls in classes]
     resizes = [is_subclass(cls, Resize) for cls in classes]

@@ -1,6 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """How the test of a config brings an image to its model."""
 
+from collections.abc import Callable, Sequence
+
+import numpy as np
 from mmcv.transforms import LoadAnnotations, LoadImageFromFile
 from mmengine.config import Config
 from mmengine.registry import TRANSFORMS
@@ -58,3 +61,41 @@ def loading_step(cfg: Config) -> dict:
         'the test pipeline must have a step that reads the file of an image, '
         f'LoadImageFromFile or a class derived from it, got {names}'
     )
+
+
+def loads_bgr(steps: Sequence[dict]) -> bool:
+    """Whether a pipeline loads images as BGR, as OpenCV does.
+
+    Args:
+        steps (Sequence[dict]): Configs of its transforms.
+    """
+    # tifffile alone leaves the order of the bands as it is in the file.
+    return not any(s.get('imdecode_backend') == 'tifffile' for s in steps)
+
+
+def image_reader(steps: Sequence[dict]) -> Callable[[str], np.ndarray]:
+    """Make a function that reads an image as a pipeline does.
+
+    Args:
+        steps (Sequence[dict]): Configs of the transforms of the pipeline. The
+            first ones are called, up to that which loads the image.
+
+    Returns:
+        Callable[[str], np.ndarray]: Function of a path that returns the
+        image. It raises a :class:`ConfigError` if no step loads one.
+    """
+    transforms = [TRANSFORMS.build(step) for step in steps]
+
+    def read(path: str) -> np.ndarray:
+        results = dict(img_path=path)
+        for transform in transforms:
+            results = transform(results)
+            if 'img' in results:
+                return results['img']
+        names = ', '.join(type(one).__name__ for one in transforms)
+        raise ConfigError(
+            f'image {path!r} cannot be drawn: no step of the test pipeline '
+            f'loads it, got {names}'
+        )
+
+    return read

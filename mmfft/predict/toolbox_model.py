@@ -24,12 +24,10 @@ from ..openmmlab.scopes import (
     is_subclass,
     leaf_datasets,
 )
-from ..openmmlab.test_pipeline import loading_step
+from ..openmmlab.test_pipeline import loading_step, loads_bgr
 from ..runtime.prediction import Prediction
+from ..visualization.pictures import as_picture
 from .reading import read_image
-
-# Percentiles of a band that become black and white, if it has not 8 bits.
-DARK, BRIGHT = 2, 98
 
 
 class ToolboxModel:
@@ -62,8 +60,7 @@ class ToolboxModel:
         enter_scope(cfg)
         step = loading_step(cfg)
         self._load = TRANSFORMS.build(step)
-        # tifffile alone leaves the order of the bands as it is in the file.
-        self._is_bgr = step.get('imdecode_backend') != 'tifffile'
+        self._is_bgr = loads_bgr([step])
         with quiet():
             self._infer, self._prepare, self._answer = make(
                 _plain(cfg), checkpoint, device
@@ -91,17 +88,15 @@ class ToolboxModel:
 
         Returns:
             tuple[np.ndarray, Prediction]: The image as it can be shown, RGB
-            uint8 ``(H, W, 3)``, and what was predicted for it. Of an image
-            with other bands than red, green and blue the first three are
-            shown, or the first one in grey; what has not 8 bits is scaled to
-            them, from the 2nd to the 98th percentile of each band.
+            uint8 ``(H, W, 3)``, see :func:`as_picture`, and what was
+            predicted for it.
 
         Raises:
             UnreadableError: If the file does not exist or cannot be read.
             ConfigError: If the model predicts something else.
         """
         image = read_image(path, self._load)
-        return _as_picture(image, self._is_bgr), self._predict(image)
+        return as_picture(image, self._is_bgr), self._predict(image)
 
     def predict_frame(self, frame: np.ndarray) -> Prediction:
         """Predict for an image that is in memory.
@@ -179,23 +174,6 @@ def _plain(cfg: Config) -> Config:
         if cls is class_of(registry, cls.__name__):
             part['type'] = cls.__name__
     return cfg
-
-
-def _as_picture(image: np.ndarray, is_bgr: bool) -> np.ndarray:
-    """An image as it was read, for the eye: RGB uint8 ``(H, W, 3)``."""
-    image = image.reshape(*image.shape[:2], -1)
-    if image.shape[2] < 3:
-        image = image[..., :1].repeat(3, axis=2)
-    else:
-        image = image[..., 2::-1] if is_bgr else image[..., :3]
-    if image.dtype == np.uint8:
-        return np.ascontiguousarray(image)
-    image = np.nan_to_num(image.astype(np.float32))
-    # Floats that the config has made of 8 bits are in their range.
-    if not (image.min() >= 0 and 1 < image.max() <= 255):
-        dark, bright = np.percentile(image, (DARK, BRIGHT), axis=(0, 1))
-        image = 255 * (image - dark) / np.maximum(bright - dark, 1e-12)
-    return image.clip(0, 255).astype(np.uint8)
 
 
 def _classifier(cfg: Config, checkpoint: str, device: str):

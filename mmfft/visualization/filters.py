@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import mmcv
 import numpy as np
 import torch
 from matplotlib import colormaps
@@ -35,6 +34,7 @@ from ..openmmlab.scopes import enter_scope
 from ..openmmlab.test_pipeline import image_steps
 from ..ops import project_hermitian
 from ..ops.spectrum import Grid
+from .pictures import as_picture
 
 FILTERS = (GlobalFilter, ExpandedGlobalFilter, DynamicFilter)
 # Mixers that a user may ask for but that have no filter to draw.
@@ -227,9 +227,10 @@ def _as_picture(image: Tensor, preprocessor: nn.Module) -> np.ndarray:
         image = image * std.reshape(-1, 1, 1) + mean.reshape(-1, 1, 1)
     # Images are read as BGR; each toolbox names the conversion in its own way.
     names = ('to_rgb', '_channel_conversion', 'channel_conversion')
-    if not any(getattr(preprocessor, name, False) for name in names):
-        image = image.flip(0)
-    return image.clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    is_rgb = any(getattr(preprocessor, name, False) for name in names)
+    # Without the last digits, 0 is 0 and 255 is 255 again.
+    pixels = image.permute(1, 2, 0).numpy().round(2)
+    return as_picture(pixels, is_bgr=pixels.shape[2] == 3 and not is_rgb)
 
 
 @torch.no_grad()
@@ -250,11 +251,16 @@ def see_image(model: nn.Module, cfg: Config, path: str | Path) -> Seen:
     """
     if not Path(path).is_file():
         raise ConfigError(f'image {str(path)!r} does not exist')
-    if mmcv.imread(path) is None:
-        raise ConfigError(f'image {str(path)!r} cannot be read')
     enter_scope(cfg)
     pipeline = Compose([TRANSFORMS.build(step) for step in image_steps(cfg)])
-    data = pipeline(dict(img_path=str(path), img_id=0))
+    try:
+        data = pipeline(dict(img_path=str(path), img_id=0))
+    # Every decoder has errors of its own.
+    except Exception as error:
+        raise ConfigError(
+            f"image {str(path)!r} cannot be read as for the config's test: "
+            f'{error}'
+        ) from error
     data = model.data_preprocessor(pseudo_collate([data]), False)
     was_training = model.training
     model.eval()

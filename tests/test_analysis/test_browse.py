@@ -1,12 +1,11 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import numpy as np
 import pytest
-import torch
 from config_files import DEMO, ROOT, load_small
 from conftest import small_data
 from PIL import Image
 
-from mmfft.analysis.browse import as_picture, browse
+from mmfft.analysis.browse import browse
 from mmfft.errors import ConfigError
 
 
@@ -48,22 +47,6 @@ def test_a_repeated_image_keeps_all_its_pictures(digit_scenes, tmp_path):
     )
     assert browse(cfg, 'train', tmp_path) == 6
     assert len(list(tmp_path.rglob('*.png'))) == 6
-
-
-@pytest.mark.parametrize(
-    'image, expected',
-    [
-        (torch.tensor([10, 20, 30], dtype=torch.uint8), [30, 20, 10]),
-        (torch.tensor([10], dtype=torch.uint8), [10] * 3),
-        (torch.tensor([9, 8, 7, 6], dtype=torch.uint8), [9, 8, 7]),
-        (torch.tensor([0.0, 500.0, 1000.0, 3.0]), [0, 127, 255]),
-        (torch.tensor([5.0]), [0] * 3),
-    ],
-)
-def test_what_is_shown_of_an_image(image, expected):
-    picture = as_picture(image.view(-1, 1, 1))
-    assert picture.dtype == np.uint8
-    assert picture.tolist() == [[expected]]
 
 
 def test_what_cannot_be_drawn(digit_scenes, tmp_path):

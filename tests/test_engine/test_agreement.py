@@ -200,7 +200,13 @@ CASES = {
         SEG,
         {'model.backbone.in_channels': 4},
         'data_preprocessor.mean: has 3 values, but '
-        'model.backbone.in_channels is 4',
+        'model.backbone.in_channels is 4: set mean=None and std=None there',
+    ),
+    'channels of the image of a classifier': (
+        CLS,
+        {'model.backbone.in_channels': 4},
+        'data_preprocessor.mean: has 3 values, but '
+        'model.backbone.in_channels is 4: give mean and std 4 values each',
     ),
     'channels of the neck': (
         DET,

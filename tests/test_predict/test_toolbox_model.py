@@ -12,7 +12,7 @@ from PIL import Image
 from random_weights import save_random_weights
 
 from mmfft.errors import ConfigError
-from mmfft.predict.toolbox_model import ToolboxModel, _as_picture
+from mmfft.predict.toolbox_model import ToolboxModel
 
 DEMO = 'configs/demo/'
 CLS = DEMO + 'cdfformer-nano_1xb32-6e_digit-crops.py'
@@ -126,26 +126,6 @@ def test_other_channels(channels, tmp_path, monkeypatch):
         np.testing.assert_array_equal(shown, pixels[..., 2::-1])
         with pytest.raises(ConfigError, match='the model takes 4'):
             model.predict_frame(shown)
-
-
-def test_images_for_the_eye():
-    values = np.arange(12).reshape(2, 2, 3)
-    for dtype in (np.uint8, np.float32):
-        shown = _as_picture(values.astype(dtype), is_bgr=True)
-        assert shown.dtype == np.uint8
-        assert np.array_equal(shown, values[..., ::-1])
-        shown = _as_picture(values.astype(dtype), is_bgr=False)
-        assert np.array_equal(shown, values)
-    # Bands of 12 bits, each from dark to bright; the ends are cut off.
-    ramp = np.linspace(0, 4000, 101)[:, None, None]
-    bands = (ramp * [1, 0.5, 0.1, 9] + 50).astype(np.uint16)
-    shown = _as_picture(bands, is_bgr=False)
-    assert shown.shape == (101, 1, 3)
-    assert shown[2].max() <= 3 and shown[98].min() >= 250
-    assert abs(shown[50].astype(int) - 127).max() <= 3
-    # A grey one without contrast, and with holes.
-    flat = _as_picture(np.array([[7.5, np.nan]], np.float32), is_bgr=True)
-    assert flat.shape == (1, 2, 3)
 
 
 def test_a_picture_is_turned_upright(tmp_path):

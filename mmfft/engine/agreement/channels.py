@@ -4,6 +4,7 @@
 from collections.abc import Iterator, Sequence
 
 from mmengine.config import Config
+from mmengine.model import ImgDataPreprocessor
 from torch import nn
 
 from ...models import FourierBackbone
@@ -73,10 +74,18 @@ def image_channels(model) -> Iterator[Disagreement]:
         return
     channels = backbone.in_channels
     if mean.numel() not in (1, channels):
+        fix = f'give mean and std {channels} values each'
+        if isinstance(model.data_preprocessor, ImgDataPreprocessor):
+            fix = (
+                'set mean=None and std=None there, which mmengine takes for 1 '
+                "or 3 channels only, and put dict(type='Normalize', mean=..., "
+                f'std=..., to_rgb=False) with {channels} values each into '
+                'the pipelines, after the step that loads the image'
+            )
         yield Disagreement(
             'data_preprocessor.mean',
             f'has {mean.numel()} values, but model.backbone.in_channels is '
-            f'{channels}: give mean and std {channels} values each',
+            f'{channels}: {fix}',
         )
 
 

@@ -6,14 +6,18 @@ from functools import partial
 from inspect import signature
 from pathlib import Path
 
+import mmcv
+import torch
 from mmengine.dist import get_rank, get_world_size, is_main_process
 from mmengine.dist import utils as dist_utils
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
 
 from ...errors import require_whole_number
-from ...openmmlab.scopes import class_of
+from ...openmmlab.scopes import class_of, leaf_datasets
+from ...openmmlab.test_pipeline import image_reader, loads_bgr
 from ...registry import HOOKS
+from ...visualization.pictures import as_picture
 
 # The ways in which the toolboxes' hooks draw a sample.
 _DRAW = ('add_datasample', 'visualize_cls')
@@ -72,10 +76,16 @@ class ShowHook(Hook):
         self._hook.interval = 1
         self._names: list[str] = []
         self._done = 0
+        self._read = None
+        self._is_bgr = True
 
     def before_test_epoch(self, runner) -> None:
         """Choose the names of the pictures, the same in all processes."""
         dataset = runner.test_dataloader.dataset
+        (leaf, *_) = leaf_datasets(runner.cfg.test_dataloader.dataset)
+        steps = leaf.get('pipeline') or []
+        self._read = image_reader(steps)
+        self._is_bgr = loads_bgr(steps)
         self._names = picture_names(dataset)
         self._done = 0
         with _counted_as_main():
@@ -101,11 +111,36 @@ class ShowHook(Hook):
             self._done += 1
             # The last batches may be filled up with the first samples.
             if index < end:
-                one = _only(data_batch, place)
-                with self._into_folder(self._names[index]):
+                one = self._only(data_batch, place)
+                into = self._into_folder(self._names[index])
+                with into, self._reading(getattr(sample, 'img_path', None)):
                     self._hook.after_test_iter(
                         runner, batch_idx, one, [sample]
                     )
+
+    def _only(self, data_batch: dict, place: int) -> dict:
+        """One sample of a batch, visible, without its mirror of ``--tta``."""
+        inputs = data_batch['inputs']
+        if isinstance(inputs[0], (list, tuple)) or inputs[0].dim() == 4:
+            inputs = inputs[0]
+        pixels = inputs[place].permute(1, 2, 0).cpu().numpy()
+        picture = torch.from_numpy(as_picture(pixels, self._is_bgr))
+        return dict(data_batch, inputs=[picture.permute(2, 0, 1)])
+
+    @contextmanager
+    def _reading(self, path: str | None) -> Iterator[None]:
+        """Let the hooks of mmdet and mmseg read an image as the test does."""
+
+        def read(content: bytes, *args, **kwargs):
+            mmcv.imfrombytes = original  # which the transforms call, too
+            return as_picture(self._read(path), self._is_bgr)
+
+        original = mmcv.imfrombytes
+        mmcv.imfrombytes = read
+        try:
+            yield
+        finally:
+            mmcv.imfrombytes = original
 
     @contextmanager
     def _into_folder(self, name: str) -> Iterator[None]:
@@ -146,14 +181,6 @@ def _counted_as_main() -> Iterator[None]:
         yield
     finally:
         dist_utils.is_main_process = original
-
-
-def _only(data_batch: dict, place: int) -> dict:
-    """One sample of a batch, without its mirror image of ``--tta``."""
-    inputs = data_batch['inputs']
-    if isinstance(inputs[0], (list, tuple)) or inputs[0].dim() == 4:
-        inputs = inputs[0]
-    return dict(data_batch, inputs=inputs[place : place + 1])
 
 
 def picture_names(dataset) -> list[str]:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from mmcv import imread
+from mmengine.config import Config
 from mmengine.registry import VISUALIZERS, init_default_scope
 from mmpretrain.structures import DataSample
 
@@ -62,7 +63,10 @@ def draw(tmp_path, monkeypatch):
             dict(type='VisualizationHook'), str(tmp_path), **options
         )
         data = Data(f'd/{i}.png' for i in range(5))
-        runner = SimpleNamespace(test_dataloader=SimpleNamespace(dataset=data))
+        runner = SimpleNamespace(
+            test_dataloader=SimpleNamespace(dataset=data),
+            cfg=Config(dict(test_dataloader=dict(dataset=dict()))),
+        )
         hook.before_test_epoch(runner)
         mine = [i % 5 for i in range(rank, -(-5 // world) * world, world)]
         for number in range(0, len(mine), 2):
