@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 from conftest import ROOT
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageOps
 
 from mmfft.datasets.converters.label_images import read_palette, to_index_masks
 from mmfft.datasets.converters.splits import read_list, split
@@ -209,7 +209,7 @@ def test_what_is_left_out(source):
 
 
 def test_a_picture_that_exif_turns(source):
-    """Label images are upright, as training turns the pictures."""
+    """Training turns the pictures; sizes tell whether labels are upright."""
     images, labels, out = source(grey(0, 1), 4)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6
@@ -217,7 +217,7 @@ def test_a_picture_that_exif_turns(source):
         Image.new('RGB', size).save(images / f'{name}.jpg', exif=exif)
     overview, problems, _ = to_index_masks(images, labels, out)
     assert [p.where.split('/')[-1] for p in problems] == ['1.jpg']
-    assert sum(overview.values()) == 3
+    assert sum(overview.values()) == 4
 
 
 def test_pictures_with_several_endings(source):
@@ -310,3 +310,52 @@ def test_lists(tmp_path):
     (tmp_path / 'b').write_text('\n')
     with pytest.raises(ConfigError, match='is empty'):
         read_list(tmp_path / 'b')
+
+
+@pytest.mark.parametrize('orientation', [3, 5, 6, 7, 8])
+@pytest.mark.parametrize('is_raw', [True, False])
+def test_labels_of_pictures_that_exif_turns(orientation, is_raw, source):
+    values = grey(0, 1, 2).astype(np.uint8)
+    values[0] = 3
+    images, labels, out = source(values, 2)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    turned = Image.fromarray(values)
+    turned.getexif()[ExifTags.Base.Orientation] = orientation
+    turned = ImageOps.exif_transpose(turned)
+    for number in range(2):
+        Image.new('RGB', (9, 6)).save(images / f'{number}.jpg', exif=exif)
+        if not is_raw:
+            turned.save(labels / f'{number}.png')
+    _, problems, _ = to_index_masks(images, labels, out)
+    # With 180 degrees, sizes do not tell.
+    expected = values if is_raw and orientation < 5 else np.asarray(turned)
+    for file in out.glob('ann_dir/*/*.png'):
+        assert (np.asarray(Image.open(file)) == expected).all()
+    said = {'its labels are taken to be those of the upright picture'}
+    if orientation >= 5:
+        said = {'its labels are turned, too, as their size shows'}
+        said = said if is_raw else set()
+    assert {problem.what for problem in problems} == said
+
+
+def test_colours_in_the_palette_of_a_png(source, tmp_path):
+    images, labels, out = source(grey(0, 1, 2))
+    for file in labels.iterdir():
+        image = Image.fromarray(np.asarray(Image.open(file))).convert('P')
+        image.putpalette([*BLACK, *RED, *GREEN])
+        image.save(file)
+    palette = tmp_path / 'palette.txt'
+    palette.write_text('0 255 0 b\n255 0 0 a\n')
+    to_index_masks(images, labels, out, palette, unknown_is_void=True)
+    assert written(out).tolist() == [0, 1, 255]
+    assert names_in(out) == ['b', 'a']
+
+
+def test_lists_of_paths(source, tmp_path):
+    images, labels, out = source(grey(0, 1), 3)
+    (tmp_path / 'val').write_text('2.jpg\n')
+    overview, _, _ = to_index_masks(
+        images, labels, out, lists=dict(val=tmp_path / 'val')
+    )
+    assert overview == dict(train=2, val=1)

@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 from pycocotools.coco import COCO
 
 from mmfft.datasets.converters.coco import to_coco
@@ -347,6 +347,20 @@ def test_boxes_that_are_dropped(box, kind, tmp_path):
     write(tmp_path / 'via.json', via(RECT, shape))
     _, annotations, kinds = convert(tmp_path, 'via')
     assert len(annotations) == 1 and kinds == [kind]
+
+
+def test_pictures_that_exif_turns_with_upright_boxes(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new('RGB', (H, W)).save(tmp_path / '0.jpg', exif=exif)
+    write(tmp_path / '0.json', labelme(dict(points=[(1, 1), (9, 1), (1, 9)])))
+    (image,), (annotation,), kinds = convert(tmp_path, 'labelme')
+    assert (image['width'], annotation['bbox']) == (W, [1, 1, 8, 8])
+    assert not kinds  # the annotated size is that of the upright picture
+    # VIA says no size.
+    (tmp_path / '0.json').unlink()
+    write(tmp_path / 'via.json', via(RECT))
+    assert convert(tmp_path, 'via')[2] == ['turned by EXIF']
 
 
 # ------------------------------------------------------------------- output

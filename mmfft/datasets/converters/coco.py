@@ -304,7 +304,8 @@ def _settle_size(picture: Picture, read: Source) -> tuple[int, int] | None:
         what = 'its objects are turned, too, as the annotated size shows'
         read.wrong('turned by EXIF', path, what)
         return size
-    if orientation in range(2, 9) and picture.items:
+    is_sure = declared is not None and size != raw
+    if orientation in range(2, 9) and picture.items and not is_sure:
         what = 'its objects are taken to be those of the upright picture'
         read.wrong('turned by EXIF', path, what)
     return size

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from ...errors import ConfigError
 from ..check.problems import Overview, Problem
@@ -188,8 +188,9 @@ def to_index_masks(
     pairs, problems = _pair(Path(images), Path(labels))
     pairs, assigned = _split(pairs, Path(images), val_fraction, seed, lists)
     good, values, is_colour = [], Counter(), False
+    entries = read_palette(palette) if palette else None
     for pair in pairs:
-        problem, found, in_colour = _look_at(pair)
+        problem, found, in_colour = _look_at(pair, entries is not None)
         if problem is None:
             good.append(pair)
             values.update(found)
@@ -201,7 +202,6 @@ def to_index_masks(
             f"no picture in '{images}' has a usable label image in "
             f"'{labels}'" + (f': {problems[0]}' if problems else '')
         )
-    entries = read_palette(palette) if palette else None
     table, said = _decide(values, is_colour, entries, classes, void)
     unknown = {
         value: count
@@ -222,11 +222,12 @@ def to_index_masks(
     if count < len(good):
         others = f'{len(good) - count} pictures do not end with {suffix}'
         said.append(f'{others} as most do, and are written anew with it')
+    problems += [p for p in map(_turned, good) if p is not None]
     overview = Overview()
     overview.unit = 'pixel'
     overview.classes = {name: Counter() for name in SPLITS}
     for pair in good:
-        counts = _write(pair, out, table, suffix)
+        counts = _write(pair, out, table, suffix, entries is not None)
         overview[pair.split] += 1
         overview.used[pair.split] += 1
         overview.classes[pair.split].update(counts)
@@ -305,11 +306,13 @@ def _split(
     ], f'split at random with seed {seed}, {fraction:g} for validation'
 
 
-def _look_at(pair: Pair) -> tuple[Problem | None, Counter, bool]:
+def _look_at(
+    pair: Pair, as_colours: bool
+) -> tuple[Problem | None, Counter, bool]:
     """Read a pair; returns a problem or the values, and whether in colour."""
     try:
         size = upright_size(pair.picture)
-        values = _read(pair.labels)
+        values = _read(pair, as_colours)
     except (OSError, ValueError) as error:
         return (
             Problem('cannot be read', str(pair.picture), str(error)),
@@ -329,23 +332,51 @@ def _look_at(pair: Pair) -> tuple[Problem | None, Counter, bool]:
     return None, found, any(len(set(colour)) > 1 for colour in found)
 
 
-def _read(path: Path) -> np.ndarray:
-    """Read a label image as RGB; values are grey, indices too."""
-    with Image.open(path) as image:
-        if image.mode in ('P', 'L', '1'):
-            values = np.asarray(
-                image.convert('L') if image.mode == '1' else (image)
+def _read(pair: Pair, as_colours: bool) -> np.ndarray:
+    """Read a label image as RGB; values are grey.
+
+    Args:
+        pair (Pair): Picture and label image, which is turned with the
+            picture if its size is that of the picture before.
+        as_colours (bool): Whether indices into the palette of a PNG stand for
+            their colours.
+    """
+    with Image.open(pair.picture) as picture:
+        raw, orientation = picture.size, _orientation(picture)
+    with Image.open(pair.labels) as image:
+        if orientation >= 5 and image.size == raw != raw[::-1]:
+            image.getexif()[ExifTags.Base.Orientation] = orientation
+            image = ImageOps.exif_transpose(image)
+        if image.mode == '1' or image.mode == 'P' and as_colours:
+            image = image.convert('RGB')
+        values = np.asarray(image)
+        if image.mode.startswith('I') and values.max() > 255:
+            raise ValueError(
+                f'values up to {values.max()} in 16 bits: at most 255 '
+                'classes are possible'
             )
-            return np.repeat(values[..., None], 3, axis=2)
-        if image.mode.startswith('I'):
-            values = np.asarray(image)
-            if values.max() > 255:
-                raise ValueError(
-                    f'values up to {values.max()} in 16 bits: at most 255 '
-                    'classes are possible'
-                )
+        if image.mode in ('P', 'L') or image.mode.startswith('I'):
             return np.repeat(values[..., None].astype(np.uint8), 3, axis=2)
         return np.asarray(image.convert('RGB'))
+
+
+def _orientation(picture: Image.Image) -> int:
+    return picture.getexif().get(ExifTags.Base.Orientation, 1)
+
+
+def _turned(pair: Pair) -> Problem | None:
+    """Say what became of the labels of a picture that EXIF turns."""
+    with Image.open(pair.picture) as picture, Image.open(pair.labels) as image:
+        orientation, raw = _orientation(picture), picture.size
+        same = image.size == raw
+    if orientation not in range(2, 9):
+        return None
+    what = 'its labels are turned, too, as their size shows'
+    if orientation < 5 or raw == raw[::-1]:
+        what = 'its labels are taken to be those of the upright picture'
+    elif not same:
+        return None
+    return Problem('turned by EXIF', str(pair.picture), what)
 
 
 def _encode(pixels: np.ndarray) -> np.ndarray:
@@ -430,9 +461,11 @@ def _void_colour(
         ) from error
 
 
-def _write(pair: Pair, out: Path, table: Palette, suffix: str) -> Counter:
+def _write(
+    pair: Pair, out: Path, table: Palette, suffix: str, as_colours: bool
+) -> Counter:
     """Write a picture and its label image; returns pixels of each class."""
-    codes = _encode(_read(pair.labels))
+    codes = _encode(_read(pair, as_colours))
     indices = np.full(codes.shape, VOID, np.uint8)
     for index, (red, green, blue) in enumerate(table.colours):
         indices[codes == (red << 16 | green << 8 | blue)] = index
