@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..errors import ConfigError
 
-# Number and label of a row without an object, and the score of a candidate
-# that fills a level with fewer than ``nms_pre``.
+# Label of a row without an object, and the score of a candidate that fills a
+# level with fewer than ``nms_pre``.
 EMPTY = -1
 
 
