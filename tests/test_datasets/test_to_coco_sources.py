@@ -131,6 +131,15 @@ def test_folders_of_splits_with_the_same_names(tmp_path):
     assert overview == dict(train=1, val=1) and not problems
 
 
+def test_masks_with_the_names_of_the_pictures(tmp_path):
+    """As in the Oxford-IIIT pets."""
+    save(tmp_path / 'images' / '1.jpg')
+    save(tmp_path / 'annotations' / 'trimaps' / '1.png')
+    write(tmp_path / 'annotations' / 'xmls' / '1.xml', xml(filename='1.jpg'))
+    (image,), _, kinds = convert(tmp_path, 'voc')
+    assert image['file_name'] == 'images/1.jpg' and kinds == ['no annotation']
+
+
 def test_a_folder_above_voc(tmp_path):
     save(tmp_path / 'VOC2012' / 'JPEGImages' / '1.jpg')
     write(tmp_path / 'VOC2012' / 'Annotations' / '1.xml', xml())

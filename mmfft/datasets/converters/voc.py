@@ -75,11 +75,14 @@ def read_voc(root: Path) -> Source:
 
 
 def _find(file: Path, tree, finder: Finder) -> Path:
+    if found := finder.beside(file):
+        return found
     # Pictures are often renamed, and the name in the file is then the old one.
-    own = finder.beside(file) or finder.by_stem.get(file.stem)
-    return own or finder.find(
-        tree.findtext('filename') or file.stem, file.parent
-    )
+    # If it is not, it tells the picture from a mask of the same stem.
+    told = finder.find(tree.findtext('filename') or file.stem, file.parent)
+    if told.stem == file.stem and told.is_file():
+        return told
+    return finder.by_stem.get(file.stem) or told
 
 
 def _read_tree(tree, file: Path, source: Source) -> list[Item]:
