@@ -7,7 +7,6 @@ command line gives for one of these lines replaces it before anything is
 derived from it, see :func:`replacing`.
 """
 
-import colorsys
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..runtime.prediction import class_colour
 
 SETTINGS = ('data_root', 'classes', 'img_size')
 SPLITS = ('train', 'val')
@@ -207,22 +207,6 @@ def folder_names(folder: Path) -> list[str]:
     )
 
 
-def palette(num_classes: int) -> list[tuple[int, int, int]]:
-    """Choose a colour, RGB from 0 to 255, for each class.
-
-    Hues are a golden angle apart, so that neighbours differ.
-
-    Args:
-        num_classes (int): Number of classes.
-    """
-    colours = []
-    for index in range(num_classes):
-        saturation = 0.85 if index % 2 else 0.6
-        colour = colorsys.hsv_to_rgb(index * 0.618034 % 1, saturation, 0.95)
-        colours.append(tuple(round(255 * value) for value in colour))
-    return colours
-
-
 def _common(
     root: Path,
     classes: tuple[str, ...] | None,
@@ -242,7 +226,10 @@ def _common(
         data_root=root.as_posix(),
         img_size=size,
         num_classes=len(classes),
-        metainfo=dict(classes=classes, palette=palette(len(classes))),
+        metainfo=dict(
+            classes=classes,
+            palette=[class_colour(label) for label in range(len(classes))],
+        ),
     )
 
 

@@ -16,6 +16,19 @@ NAMED = 3
 Colour = tuple[int, int, int]
 
 
+def class_colour(label: int) -> Colour:
+    """Choose the RGB colour of a class, far from those of its neighbours.
+
+    Args:
+        label (int): Number of the class, from 0.
+    """
+    # By the golden ratio, neighbours differ however many classes there are.
+    hue = (0.03 + label * 0.618034) % 1
+    strength = (0.78, 0.5, 0.95)[label // 8 % 3]
+    red, green, blue = colorsys.hsv_to_rgb(hue, strength, 0.96)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
 @dataclass
 class Prediction:
     """Classes of an image, its objects, or its pixels.
@@ -75,12 +88,7 @@ class Prediction:
         if self.palette and label < len(self.palette):
             red, green, blue = self.palette[label]
             return int(red), int(green), int(blue)
-        # By the golden ratio, the hues of neighbours are far from each other,
-        # however many classes there are.
-        hue = (0.03 + label * 0.618034) % 1
-        strength = (0.78, 0.5, 0.95)[label // 8 % 3]
-        red, green, blue = colorsys.hsv_to_rgb(hue, strength, 0.96)
-        return round(255 * red), round(255 * green), round(255 * blue)
+        return class_colour(label)
 
     def above(self, score_thr: float) -> 'Prediction':
         """Leave out objects with a low score.

@@ -11,7 +11,6 @@ from mmfft.datasets.own_data import (
     class_folders,
     coco,
     label_images,
-    palette,
     replacing,
 )
 from mmfft.engine import load_config
@@ -144,8 +143,9 @@ def test_a_file_that_is_not_coco(text, tmp_path):
         coco(str(tmp_path), None, 8)
 
 
-def test_colours_differ():
-    colours = palette(100)
+def test_classes_have_different_colours(tmp_path):
+    write_coco(tmp_path / 'train.json', names=map(str, range(100)))
+    colours = coco(str(tmp_path), None, 8)['metainfo']['palette']
     assert len(set(colours)) == 100
     assert all(0 <= value <= 255 for colour in colours for value in colour)
 
