@@ -43,13 +43,20 @@ def normalization(cfg: Config) -> dict:
     told = cfg.model.get('data_preprocessor') or cfg.get(
         'data_preprocessor', {}
     )
-    # OpenCV reads images as BGR, and so do the toolboxes' pipelines.
-    to_rgb = any(told.get(k) for k in ('to_rgb', 'bgr_to_rgb'))
+    swapped = any(told.get(k) for k in ('to_rgb', 'bgr_to_rgb'))
     values = dict(mean=told.get('mean'), std=told.get('std'))
     return dict(
-        channel_order='RGB' if to_rgb else 'BGR',
+        channel_order='RGB' if swapped == _reads_files(cfg) else 'BGR',
         **{k: list(v) for k, v in values.items() if v is not None},
     )
+
+
+def _reads_files(cfg: Config) -> bool:
+    """Whether OpenCV reads the images, as BGR; CIFAR's data set holds RGB."""
+    if not cfg.get('test_dataloader'):
+        return True
+    kinds = [class_of(TRANSFORMS, step, cfg) for step in image_steps(cfg)]
+    return any(is_subclass(kind, LoadImageFromFile) for kind in kinds)
 
 
 def padding(cfg: Config, model: nn.Module) -> dict:

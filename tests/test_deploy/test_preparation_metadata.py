@@ -4,10 +4,11 @@
 import pytest
 import torch
 from config_files import load
+from mmengine.registry import init_default_scope
 from random_weights import save_random_weights
 
 from mmfft.deploy import load_network
-from mmfft.deploy.preparation import resizing
+from mmfft.deploy.preparation import normalization, resizing
 
 CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
 SEG = 'configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
@@ -112,6 +113,24 @@ def test_a_classifier_tells_all_that_it_needs(weights):
         padding=dict(divisor=16, value=3),
         resize=[dict(step='resize', size=[48, 80], **CV2)],
     )
+
+
+@pytest.mark.parametrize(
+    'config',
+    [
+        CLS,
+        # Its data set holds RGB, which nothing swaps.
+        'configs/cdfformer/cdfformer-s18_8xb64_cifar10.py',
+        'configs/cdfformer/cdfformer-s18_8xb64_flowers102.py',
+    ],
+)
+def test_order_of_channels(config):
+    cfg = load(config)
+    init_default_scope(cfg.default_scope)
+    assert normalization(cfg)['channel_order'] == 'RGB'
+    if config == CLS:
+        cfg.data_preprocessor.to_rgb = False
+        assert normalization(cfg)['channel_order'] == 'BGR'
 
 
 @pytest.mark.parametrize(
