@@ -1,84 +1,93 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The snippets and commands of docs/data_recipes.md, on small data."""
+"""The snippets of docs/data_recipes.md as they stand there, on small data."""
 
+import json
+import re
+import runpy
+import shutil
+import sys
+
+import band_pictures
 import numpy as np
 import pytest
 import tifffile
-import torch
 from config_files import ROOT
+from mmengine.dataset import Compose
 from mmengine.registry import DATASETS, init_default_scope
-from mmengine.runner import Runner
 from PIL import Image
+from random_weights import save_random_weights
 
 from mmfft.engine import build_model, load_config
+from mmfft.errors import ConfigError
 from mmfft.visualization.filters import see_image
 
-CUSTOM = ROOT / 'configs' / 'custom'
-BANDS = str(CUSTOM / 'seg_8-bands.py')
-AT_ONCE = {
-    f'{split}_dataloader.{key}': value
-    for split in ('train', 'val', 'test')
-    for key, value in (('num_workers', 0), ('persistent_workers', False))
+PAGE = (ROOT / 'docs' / 'data_recipes.md').read_text()
+SNIPPETS = re.findall(r'```python\n(.*?)```', PAGE, re.S)
+NAMED = {s.split()[1]: s for s in SNIPPETS if re.match(r'# \w+\.py', s)}
+BANDS = str(ROOT / 'configs' / 'custom' / 'seg_8-bands.py')
+# What the snippets inherit from, and so which data they need.
+TASKS = {
+    name: match[1]
+    for name, text in NAMED.items()
+    if (match := re.search(r"'mmfft::custom/(\w+)\.py'", text))
 }
-
-
-def bands(rng, size, classes=2):
-    """16-bit bands, of which only the last four show the class."""
-    label = np.zeros((size, size), np.uint8)
-    label[size // 4 : size // 2, size // 4 : size // 2] = classes - 1
-    image = rng.normal(1000, 100, (size, size, 8))
-    image[..., 4:] += 400 * (label[..., None] > 0)
-    return image.astype(np.uint16), label
-
-
-@pytest.fixture(scope='module')
-def data_root(tmp_path_factory):
-    """Two 8-band images of 64x64 pixels a split, as seg.py expects them."""
-    root = tmp_path_factory.mktemp('bands')
-    rng = np.random.default_rng(0)
-    for split in ('train', 'val'):
-        for kind in ('img_dir', 'ann_dir'):
-            (root / kind / split).mkdir(parents=True)
-        for name in 'abcd':
-            image, label = bands(rng, 64)
-            file = root / 'img_dir' / split / f'{name}.tif'
-            tifffile.imwrite(file, image, photometric='minisblack')
-            file = root / 'ann_dir' / split / f'{name}.png'
-            Image.fromarray(label).save(file)
-    (root / 'classes.txt').write_text('ground\nwater\n')
-    return root
-
-
-@pytest.fixture
-def options(data_root, tmp_path):
-    return {
-        **AT_ONCE,
-        'data_root': str(data_root),
-        'img_size': 64,
-        'train_cfg.max_epochs': 1,
-        'train_cfg.val_interval': 1,
-        'work_dir': str(tmp_path),
-    }
-
-
-def train(cfg):
-    runner = Runner.from_cfg(cfg)
-    runner.train()
-    return runner
 
 
 def on_command_line(options):
     return ['--cfg-options', *(f'{k}={v}' for k, v in options.items())]
 
 
+@pytest.fixture(scope='module')
+def data_root(tmp_path_factory):
+    """A few 8-band images of 64x64 pixels, as seg.py expects them."""
+    root = tmp_path_factory.mktemp('bands')
+    band_pictures.write(root, dict(train=4, val=3), (64, 64))
+    return root
+
+
+@pytest.fixture(scope='module')
+def layouts(tmp_path_factory, digit_scenes):
+    """A folder a task with DigitScenes as the custom configs expect it."""
+    root = tmp_path_factory.mktemp('custom')
+    scenes = digit_scenes / 'scenes'
+    (root / 'cls').symlink_to(digit_scenes / 'crops')
+    for split, ours in (('train', 'training'), ('val', 'validation')):
+        (root / 'det').mkdir(exist_ok=True)
+        (root / 'det' / split).symlink_to(scenes / 'images' / ours)
+        shutil.copytree(
+            scenes / 'images' / ours, root / 'seg' / 'img_dir' / split
+        )
+        truth = scenes / 'annotations' / f'instances_{ours}.json'
+        (root / 'det' / f'{split}.json').write_text(truth.read_text())
+        labels = root / 'seg' / 'ann_dir' / split
+        labels.mkdir(parents=True)
+        for file in (scenes / 'annotations' / ours).glob('*.png'):
+            # Three classes of the eleven.
+            label = np.minimum(np.asarray(Image.open(file)), 2)
+            Image.fromarray(label).save(labels / file.name)
+    (root / 'seg' / 'classes.txt').write_text('ground\nzero\nothers\n')
+    (root / 'ins').symlink_to(root / 'det')
+    return root
+
+
+@pytest.fixture
+def options():
+    at_once = {
+        f'{split}_dataloader.{key}': value
+        for split in ('train', 'val')
+        for key, value in (('num_workers', 0), ('persistent_workers', False))
+    }
+    return {**at_once, 'train_cfg.max_epochs': 1, 'train_cfg.val_interval': 1}
+
+
 @pytest.mark.slow
 def test_eight_bands_are_trained_tested_and_drawn(
-    options, call_tool, tmp_path
+    options, data_root, call_tool, tmp_path
 ):
-    work_dir = options.pop('work_dir')
+    options.update(data_root=data_root, img_size=64)
     settings = on_command_line(options)
     call_tool(
-        'train.py', BANDS, '--work-dir', work_dir, *settings, cwd=tmp_path
+        'train.py', BANDS, '--work-dir', tmp_path, *settings, cwd=tmp_path
     )
     checkpoint = tmp_path / 'epoch_1.pth'
     shown = tmp_path / 'shown'
@@ -92,87 +101,97 @@ def test_eight_bands_are_trained_tested_and_drawn(
         cwd=tmp_path,
     )
     pictures = sorted(shown.iterdir())
-    assert [p.name for p in pictures] == [f'{n}.tif.png' for n in 'abcd']
+    assert [p.name for p in pictures] == [f'00{n}.tif.png' for n in range(3)]
     # Truth and prediction, side by side.
     assert Image.open(pictures[0]).size == (128, 64)
     assert np.asarray(Image.open(pictures[0])).std() > 5
-    cfg = load_config(BANDS, cfg_options=options)
+    data = dict(data_root=str(data_root), img_size=64)
+    cfg = load_config(BANDS, cfg_options=data)
     model = build_model(cfg, str(checkpoint))
-    image = str(tmp_path / shown / 'a.tif.png')
-    path = f'{options["data_root"]}/img_dir/val/a.tif'
+    image = str(tmp_path / shown / '000.tif.png')
+    path = f'{data_root}/img_dir/val/000.tif'
     assert see_image(model, cfg, path).image.shape == (64, 64, 3)
-    with pytest.raises(Exception, match=f'{image}.*cannot be read'):
+    with pytest.raises(ConfigError, match=f'{image}.*cannot be read'):
         see_image(model, cfg, image)
 
 
-def test_mean_and_std_of_the_data(options):
-    cfg = load_config(BANDS, cfg_options=options)
-    init_default_scope(cfg.default_scope)
-    dataset = cfg.train_dataloader.dataset
-    dataset.pipeline = [cfg.load[0], dict(type='PackSegInputs')]
-    samples = DATASETS.build(dataset)
-    pixels = torch.cat([s['inputs'].flatten(1) for s in samples], 1).double()
-    expected = [1000] * 4 + [1025] * 4
-    assert pixels.mean(1).tolist() == pytest.approx(expected, abs=10)
-    assert pixels.std(1)[:4].tolist() == pytest.approx([100] * 4, rel=0.05)
+def run_snippet(name, *arguments, cwd, monkeypatch):
+    (cwd / name).write_text(NAMED[name])
+    monkeypatch.setattr(sys, 'argv', [name, *map(str, arguments)])
+    runpy.run_path(str(cwd / name))
 
 
-WEIGHTS = [1.0, 10.0]
-RECIPES = {
-    'slide': dict(
-        model=dict(
-            test_cfg=dict(mode='slide', crop_size=(32, 32), stride=(24, 24))
-        )
-    ),
-    'class_weight': dict(
-        model=dict(
-            decode_head=dict(
-                loss_decode=dict(class_weight=WEIGHTS, avg_non_ignore=False)
-            )
-        )
-    ),
-    'ohem': dict(
-        model=dict(
-            decode_head=dict(
-                sampler=dict(type='OHEMPixelSampler', min_kept=500)
-            )
-        )
-    ),
-}
+def test_mean_and_std(data_root, tmp_path, monkeypatch, capsys):
+    run_snippet(
+        'mean_and_std.py', BANDS, data_root, cwd=tmp_path,
+        monkeypatch=monkeypatch,
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    (mean,) = re.findall(r'^mean = (.*)$', printed, re.M)
+    (std,) = re.findall(r'^std = (.*)$', printed, re.M)
+    files = sorted((data_root / 'img_dir' / 'train').iterdir())
+    pixels = np.stack([tifffile.imread(file) for file in files])
+    expected = pixels.mean((0, 1, 2))
+    np.testing.assert_allclose(json.loads(mean), expected, atol=300)
+    expected = pixels.std((0, 1, 2))
+    np.testing.assert_allclose(json.loads(std), expected, rtol=0.3)
 
 
-@pytest.mark.parametrize('recipe', RECIPES)
-def test_recipes_of_segmentors(recipe, options):
-    cfg = load_config(BANDS, cfg_options=options)
-    cfg.merge_from_dict(RECIPES[recipe])
-    runner = train(cfg)
-    losses = runner.message_hub.get_scalar('train/loss').data[0]
-    assert np.isfinite(losses).all()
-    head = runner.model.decode_head
-    if recipe == 'class_weight':
-        assert head.loss_decode.class_weight == WEIGHTS
-    elif recipe == 'ohem':
-        assert head.sampler.min_kept == 500
+@pytest.mark.slow
+@pytest.mark.parametrize('name', TASKS)
+def test_a_snippet_trains(
+    name, options, layouts, tmp_path, call_tool, monkeypatch
+):
+    (tmp_path / name).write_text(NAMED[name])
+    options.update(data_root=layouts / TASKS[name], img_size='64,96')
+    if TASKS[name] == 'cls':
+        options.update(img_size=64)
+    wrapped = '.dataset' if 'dataset=dict(\n        _d' in NAMED[name] else ''
+    few = f'train_dataloader.dataset{wrapped}.indices'
+    options[few] = 8 if TASKS[name] == 'cls' else 2
+    if name == 'few.py':
+        options['train_dataloader.dataset.times'] = 2
+        digits = dict(classes=[str(digit) for digit in range(10)])
+        cfg = load_config('mmfft::custom/cls.py', cfg_options=digits)
+        save_random_weights(cfg, tmp_path)
+        (tmp_path / 'random.pth').rename(tmp_path / 'own.pth')
+    if name == 'tiles.py':  # which differs in validation, too
+        options['val_dataloader.dataset.indices'] = 1
     else:
-        assert runner.model.test_cfg.mode == 'slide'
+        options['train_cfg.val_interval'] = 2
+    monkeypatch.chdir(tmp_path)
+    call_tool(
+        'train.py', name, '--work-dir', 'work', *on_command_line(options),
+        cwd=tmp_path,
+    )  # fmt: skip
+    (file,) = tmp_path.glob('work/*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    losses = [line['loss'] for line in lines if 'loss' in line]
+    assert losses and np.isfinite(losses).all()
+
+
+def test_every_snippet_but_one_is_run():
+    assert len(TASKS) == 7
+    assert set(NAMED) - set(TASKS) == {'mean_and_std.py'}
+    (other,) = set(SNIPPETS) - set(NAMED.values())
+    assert 'sahi' in other
 
 
 def test_rare_classes_are_drawn_more_often(tmp_path):
-    from mmfft.openmmlab.scopes import leaf_datasets
-
     for split in ('train', 'val'):
         for name, count in (('often', 20), ('rare', 2)):
             folder = tmp_path / split / name
             folder.mkdir(parents=True)
             for i in range(count):
                 Image.new('RGB', (32, 32)).save(folder / f'{i}.png')
-    options = dict(data_root=str(tmp_path), img_size=32)
-    cfg = load_config(str(CUSTOM / 'cls.py'), cfg_options=options)
-    inner = cfg.train_dataloader.dataset
-    cfg.train_dataloader.dataset = dict(
-        type='ClassBalancedDataset', oversample_thr=0.5, dataset=inner
+    (tmp_path / 'rare.py').write_text(NAMED['rare.py'])
+    cfg = load_config(
+        str(tmp_path / 'rare.py'),
+        cfg_options={
+            'data_root': str(tmp_path),
+            'train_dataloader.dataset.oversample_thr': 0.5,
+        },
     )
-    assert list(leaf_datasets(cfg.train_dataloader.dataset)) == [inner]
     init_default_scope(cfg.default_scope)
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     labels = [
@@ -186,8 +205,6 @@ def test_rare_classes_are_drawn_more_often(tmp_path):
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32'])
 def test_steps_that_take_any_number_of_bands(channels, dtype):
     init_default_scope('mmseg')
-    from mmengine.dataset import Compose
-
     steps = Compose(
         [
             dict(

@@ -151,6 +151,12 @@ CASES = {
         {'model.decode_head.loss_decode.class_weight': [1.0, 2.0]},
         'model.decode_head.loss_decode.class_weight: has 2 weights for 11',
     ),
+    'weights of classes, and pixels that do not count': (
+        SEG,
+        {'model.decode_head.loss_decode.avg_non_ignore': True},
+        'model.decode_head.loss_decode.avg_non_ignore: True, which this '
+        'mmsegmentation cannot compute together with class_weight',
+    ),
     'ignored by the head only': (
         SEG,
         {'model.decode_head.ignore_index': 0},

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 
+import torch
 from torch import nn
 
 from ...openmmlab.scopes import class_name
@@ -91,6 +92,18 @@ def _segmentation_loss(where, head, loss) -> Iterator[Disagreement]:
             'num_classes=1) is always 1: set use_sigmoid=True and '
             'num_classes=2',
         )
+    if (
+        is_cross_entropy
+        and softmax
+        and loss.avg_non_ignore
+        and len(loss.class_weight or ()) == head.out_channels
+        and not _runs(loss, head)
+    ):
+        yield Disagreement(
+            f'{where}.loss_decode.avg_non_ignore',
+            'True, which this mmsegmentation cannot compute together with '
+            'class_weight: set avg_non_ignore=False',
+        )
     ignored = getattr(loss, 'ignore_index', None)
     if isinstance(ignored, int) and ignored != head.ignore_index:
         yield Disagreement(
@@ -98,6 +111,17 @@ def _segmentation_loss(where, head, loss) -> Iterator[Disagreement]:
             f'{ignored}, but the head ignores {head.ignore_index}',
             certain=False,
         )
+
+
+def _runs(loss: nn.Module, head: nn.Module) -> bool:
+    """Whether a loss takes a label that is left out."""
+    scores = torch.zeros(1, head.out_channels, 1, 2)
+    labels = torch.tensor([[[0, head.ignore_index]]])
+    try:
+        loss(scores, labels, ignore_index=head.ignore_index)
+    except (IndexError, RuntimeError):
+        return False
+    return True
 
 
 def _ignored(cfg, model, where, head, data) -> Iterator[Disagreement]:

@@ -98,3 +98,30 @@ def test_the_first_images_of_the_test(draw):
     assert draw(1, 2, num=3) == ['0.png', '1.png', '2.png']
     with pytest.raises(ConfigError, match='--show-num'):
         draw(num=0)
+
+
+def test_what_the_model_was_given_is_drawn_in_its_colours(tmp_path):
+    init_default_scope('mmpretrain')
+    VISUALIZERS.build(dict(type='UniversalVisualizer', name='colours'))
+    hook = ShowHook(dict(type='VisualizationHook'), str(tmp_path))
+    steps = [dict(type='LoadImageFromFile')]
+    for bands, expected in (
+        (3, [10, 20, 30]),
+        (1, [10, 10, 10]),
+        (8, [30, 20, 10]),
+    ):
+        if bands == 8:
+            steps[0]['imdecode_backend'] = 'tifffile'
+        dataset = dict(pipeline=steps)
+        runner = SimpleNamespace(
+            test_dataloader=SimpleNamespace(dataset=Data(['d/a.png'])),
+            cfg=Config(dict(test_dataloader=dict(dataset=dataset))),
+        )
+        hook.before_test_epoch(runner)
+        values = 10 * torch.arange(1, bands + 1, dtype=torch.uint8)
+        inputs = values[:, None, None].expand(1, bands, 32, 32)
+        sample = DataSample().set_pred_label(1)
+        hook.after_test_iter(runner, 0, dict(inputs=inputs), [sample])
+        # imread returns BGR.
+        corner = imread(tmp_path / 'a.png')[-1, -1]
+        assert corner.tolist() == expected
