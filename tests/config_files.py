@@ -64,7 +64,7 @@ def build(config):
 def batch_of(config):
     """Read GPUs, images per GPU and accumulated batches from a file name."""
     if config.startswith('configs/custom/'):
-        images = dict(cls=32, det=2, ins=4, seg=4)
+        images = dict(cls=16, det=2, ins=4, seg=4)
         return 1, images[Path(config).stem[:3]], 1
     match = re.search(r'_(\d+)xb(\d+)(?:-accum(\d+))?', config)
     if match is None:

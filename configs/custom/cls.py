@@ -61,7 +61,7 @@ model = dict(
         in_channels=128,
         init_cfg=dict(type='mmfft.UnitVariance')))
 
-auto_scale_lr = dict(base_batch_size=32, enable=False)
+auto_scale_lr = dict(base_batch_size=16, enable=False)
 default_hooks = dict(
     checkpoint=dict(
         max_keep_ckpts=1, save_best='accuracy/top1', rule='greater'))

@@ -6,7 +6,7 @@ loader = dict(
     persistent_workers=True,
     collate_fn=dict(type='default_collate'))
 train_dataloader = dict(
-    batch_size=32,
+    batch_size=16,
     num_workers=2,
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(type='CustomDataset'),
