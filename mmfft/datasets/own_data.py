@@ -176,7 +176,8 @@ def label_images(
     suffixes = sorted(
         {
             file.suffix
-            for file in folder.rglob('*')
+            for split in SPLITS  # which may be links
+            for file in (folder / split).rglob('*')
             if file.suffix.lower() in PICTURES
         }
     )

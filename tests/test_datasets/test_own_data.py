@@ -93,6 +93,15 @@ def test_label_images(tmp_path):
         label_images(str(tmp_path), None, 8)
 
 
+def test_label_images_in_folders_that_are_links(tmp_path):
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'elsewhere' / 'a.tif').touch()
+    (tmp_path / 'img_dir').mkdir()
+    (tmp_path / 'img_dir' / 'train').symlink_to(tmp_path / 'elsewhere')
+    data = label_images(str(tmp_path), ['ground', 'water'], 64)
+    assert data['img_suffix'] == '.tif'
+
+
 @pytest.mark.parametrize('find', [coco, class_folders, label_images])
 def test_no_data_yet(find, tmp_path):
     """A config can be read before its data are there."""
