@@ -76,8 +76,9 @@ def test_a_wrong_name_shows_close_ones(config_on):
         config_on(OURS + DET.replace('3e', '9e'))
     similar = str(e.value).partition('similar names: ')[2].split(', ')
     assert OURS + DET in similar
-    with pytest.raises(ConfigError, match=r"'mmfft::x\.py' does not exist$"):
-        config_on('mmfft::x.py')
+    unlike = 'mmfft::zzzzzzzzzzzzzzzz.py'
+    with pytest.raises(ConfigError, match=f"'{unlike}' does not exist$"):
+        config_on(unlike)
 
 
 def test_a_package_without_configs(monkeypatch, tmp_path):

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import sys
 from types import SimpleNamespace
 
 import cv2
@@ -390,8 +389,7 @@ def test_an_onnx_file(call, photos, tmp_path, model, monkeypatch):
         def predict(self, image):
             return model.predict_frame(image)
 
-    fake = SimpleNamespace(OnnxModel=OnnxModel)
-    monkeypatch.setitem(sys.modules, 'mmfft.runtime.onnx_model', fake)
+    monkeypatch.setattr('mmfft.runtime.onnx_model.OnnxModel', OnnxModel)
     (photos / 'a' / '1.png').write_text('no image')
     done = call('photos', config=('model.ONNX',))
     assert done.status == 1 and "'1.png' is not an image" in done.err
