@@ -2,16 +2,17 @@
 """Data of the user's own: what follows from a folder, its classes and a size.
 
 The configs in ``configs/custom`` call :func:`coco`, :func:`class_folders` and
-:func:`label_images` with the three lines that a user edits. A setting that a
-command line gives for one of these lines replaces it before anything is
-derived from it, see :func:`replacing`.
+:func:`label_images` with the three lines that a user edits. What a
+command line or a config that inherits from them says instead counts before
+anything is derived, see :func:`read_config`.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
+
+from mmengine.config import Config
 
 from ..errors import ConfigError
 from ..runtime.prediction import class_colour
@@ -28,27 +29,45 @@ _ANNOTATIONS = (
 )
 _PREFIXES = ('', '{}', 'images', 'images/{}', '{}2017', 'JPEGImages')
 
-_replaced: ContextVar[dict] = ContextVar('replaced')
+_reading: ContextVar[tuple[dict, dict]] = ContextVar('reading')
 
 
-@contextmanager
-def replacing(settings: dict) -> Iterator[set[str]]:
-    """Replace what the configs that are read in this context say themselves.
+def read_config(file: str | Path, settings: dict) -> tuple[Config, set[str]]:
+    """Read a config, of which everything follows from its settings.
+
+    A setting is, in this order, what a command line gives, what the config
+    itself says, and what its bases say. mmengine alone would let a base
+    derive everything from its own line, whatever a config that inherits from
+    it says later.
 
     Args:
-        settings (dict): Values by name; of those that are among ``SETTINGS``
-            the functions of this module take note.
+        file (str | Path): Path of the config.
+        settings (dict): Settings of a command line, by name; names that are
+            not among ``SETTINGS`` are ignored.
 
-    Yields:
-        set[str]: Names of the settings that a config has taken, to be looked
-        at after it has been read.
+    Returns:
+        tuple[Config, set[str]]: Config, in which the settings of the command
+        line are not merged, and the names of those from which it derives
+        others.
     """
-    taken: set[str] = set()
-    token = _replaced.set(dict(settings=settings, taken=taken))
+    cfg, used = _read(file, settings)
+    said = {
+        name: cfg[name]
+        for name, value in used.items()
+        if name not in settings and name in cfg and cfg[name] != value
+    }
+    if said:
+        cfg, used = _read(file, {**said, **settings})
+    return cfg, set(used)
+
+
+def _read(file: str | Path, settings: dict) -> tuple[Config, dict]:
+    used: dict = {}
+    token = _reading.set((settings, used))
     try:
-        yield taken
+        return Config.fromfile(file), used
     finally:
-        _replaced.reset(token)
+        _reading.reset(token)
 
 
 def coco(
@@ -238,11 +257,9 @@ def _settings(
     data_root, classes, img_size
 ) -> tuple[Path, tuple[str, ...] | None, tuple[int, int]]:
     values = dict(zip(SETTINGS, (data_root, classes, img_size)))
-    replaced = _replaced.get(None)
-    if replaced is not None:
-        for name in values.keys() & replaced['settings'].keys():
-            values[name] = replaced['settings'][name]
-            replaced['taken'].add(name)
+    settings, used = _reading.get(({}, {}))
+    values |= {name: settings[name] for name in SETTINGS if name in settings}
+    used |= values
     root, classes, size = values.values()
     if not isinstance(root, str) or not root:
         raise ConfigError(f'data_root={root!r} must be the path of a folder')

@@ -20,7 +20,7 @@ from mmengine.registry import (
 )
 from mmengine.visualization import TensorboardVisBackend, Visualizer
 
-from ..datasets.own_data import SETTINGS, replacing
+from ..datasets.own_data import SETTINGS, read_config
 from ..errors import ConfigError
 from ..mmcv_ops import check_ops
 from ..openmmlab.config_names import config_file
@@ -98,8 +98,7 @@ def load_config(
             "--launcher 'pytorch' is for processes that torchrun starts: use "
             'tools/dist_train.sh or tools/dist_test.sh'
         )
-    with replacing(cfg_options or {}) as taken:
-        cfg = Config.fromfile(file)
+    cfg, taken = read_config(file, cfg_options or {})
     forget_wrapper(cfg)
     if cfg_options:
         _check_followed(cfg, cfg_options, taken)

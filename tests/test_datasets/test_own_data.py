@@ -11,7 +11,6 @@ from mmfft.datasets.own_data import (
     class_folders,
     coco,
     label_images,
-    replacing,
 )
 from mmfft.engine import load_config
 from mmfft.errors import ConfigError
@@ -162,13 +161,22 @@ def test_classes_have_different_colours(tmp_path):
 # ----------------------------------------------------- settings of a command
 
 
-def test_a_setting_replaces_the_line_of_the_config(tmp_path):
-    write_coco(tmp_path / 'train.json')
-    with replacing(dict(data_root=str(tmp_path), other=1)) as taken:
-        data = coco('elsewhere', None, 8)
-    assert data['data_root'] == tmp_path.as_posix()
-    assert taken == {'data_root'}
-    assert coco('elsewhere', None, 8)['data_root'] == 'elsewhere'
+def test_a_config_that_inherits_says_its_own(tmp_path):
+    write_coco(tmp_path / 'a' / 'train.json')
+    file = tmp_path / 'mine.py'
+    file.write_text(
+        "_base_ = 'mmfft::custom/det_s18.py'\n"
+        f"data_root = '{tmp_path}/a'\nimg_size = 96\n"
+    )
+    cfg = load_config(str(file))
+    assert cfg.train_dataloader.dataset.data_root == f'{tmp_path}/a'
+    assert cfg.model.bbox_head.num_classes == 2
+    assert cfg.model.backbone.img_size == (96, 96)
+    assert cfg.model.backbone.arch == 's18'
+    # A command line comes first.
+    cfg = load_config(str(file), cfg_options=dict(img_size=[64, 32]))
+    assert cfg.model.backbone.img_size == (64, 32)
+    assert cfg.train_dataloader.dataset.data_root == f'{tmp_path}/a'
 
 
 @pytest.mark.parametrize('name', ['det', 'det_s18', 'ins', 'ins_s18'])
