@@ -45,11 +45,11 @@ def predict_files(
             if picture in pictures[:number]:
                 raise ConfigError(
                     f'two images would be drawn as {str(picture)!r}: give '
-                    'them in two calls with an out_dir each'
+                    'them in two calls with an --out-dir each'
                 )
             if picture.exists():
                 raise ConfigError(
-                    f'{str(picture)!r} exists: choose another out_dir'
+                    f'{str(picture)!r} exists: choose another --out-dir'
                 )
     return _predict(model, images, pictures, score_thr)
 
