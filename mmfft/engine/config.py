@@ -259,7 +259,7 @@ def _add_tensorboard(cfg: Config) -> None:
 
 def apply_test_options(
     cfg: Config,
-    checkpoint: str,
+    checkpoint: str | None,
     out: Sequence[str] = (),
     show: bool = False,
     show_dir: str | None = None,
@@ -272,7 +272,8 @@ def apply_test_options(
 
     Args:
         cfg (Config): Config that is changed in place.
-        checkpoint (str): Path or URL of the checkpoint to test.
+        checkpoint (str | None): Path or URL of the checkpoint to test. None
+            if the test does not run the config's own model.
         out (Sequence[str]): Paths of files for results, ``.pkl`` for
             predictions and ``.json`` for metrics (see :func:`dump_metrics`).
             Defaults to none.
@@ -295,7 +296,8 @@ def apply_test_options(
             another ending, ``show`` is asked for without a display, or the
             config lacks what an option needs.
     """
-    require_checkpoint(checkpoint)
+    if checkpoint is not None:
+        require_checkpoint(checkpoint)
     cfg.load_from = checkpoint
     cfg.resume = False  # set in the dumped config of a run with --resume
     for path in out:

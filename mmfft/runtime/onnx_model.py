@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError
+from .pasting import paste_masks
 from .prediction import TASKS, Prediction
 from .preparation import Preparation
 from .resizing import Size, resize_map
@@ -101,14 +102,7 @@ class OnnxModel:
                 f'{image.dtype} {image.shape}'
             )
         values, inner = self._prepare(image)
-        if not self.metadata['dynamic']:
-            size = self.metadata['input_size']
-            if list(values.shape[2:]) != size:
-                raise ConfigError(
-                    f'an image of {_words(image.shape)} becomes an input of '
-                    f'{_words(values.shape[2:])}, and {self.path!r} takes '
-                    f'only {_words(size)}: export it with --dynamic'
-                )
+        self.require_size(values.shape[2:], image.shape[:2])
         answer = dict(
             classification=self._classify,
             detection=self._detect,
@@ -123,8 +117,47 @@ class OnnxModel:
             **answer(values, inner, size),
         )
 
+    def require_size(self, size: Size, original: Size | None = None) -> None:
+        """Check that the file takes an input of some size.
+
+        Args:
+            size (tuple[int, int]): Height and width of the input.
+            original (tuple[int, int], optional): Those of the image from
+                which it was made, for the message. Defaults to none.
+
+        Raises:
+            ConfigError: If the file is for another size alone.
+        """
+        known = self.metadata['input_size']
+        if not self.metadata['dynamic'] and list(size) != known:
+            image = f' of {_words(original)}' if original else ''
+            raise ConfigError(
+                f'an image{image} becomes an input of {_words(size)}, and '
+                f'{self.path!r} takes only {_words(known)}: export it with '
+                '--dynamic'
+            )
+
+    def run(
+        self, names: list[str], inputs: dict[str, np.ndarray]
+    ) -> list[np.ndarray]:
+        """Run the network.
+
+        Args:
+            names (list[str]): Names of the outputs that are wanted.
+            inputs (dict[str, np.ndarray]): Inputs by name.
+
+        Returns:
+            list[np.ndarray]: Outputs in the order of ``names``.
+        """
+        return self._session.run(names, inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of all outputs."""
+        return tuple(out.name for out in self._session.get_outputs())
+
     def _classify(self, values: np.ndarray, inner: Size, size: Size) -> dict:
-        ((logits,),) = self._session.run(['logits'], dict(input=values))
+        ((logits,),) = self.run(['logits'], dict(input=values))
         scores = np.exp(logits - logits.max())
         scores /= scores.sum()
         labels = np.argsort(-scores, kind='stable')
@@ -132,19 +165,13 @@ class OnnxModel:
 
     def _detect(self, values: np.ndarray, inner: Size, size: Size) -> dict:
         inputs = dict(input=values, image_size=np.array(inner, np.int64))
-        (dets,), (labels,) = self._session.run(['dets', 'labels'], inputs)
-        # Rows below the last object are empty.
-        dets, labels = dets[labels >= 0], labels[labels >= 0]
-        factors = np.array([old / new for old, new in zip(size, inner)])
-        boxes = dets[:, :4] * np.tile(factors[::-1], 2)
-        return dict(
-            labels=labels,
-            scores=dets[:, 4],
-            boxes=boxes.astype(np.float32),
-        )
+        outputs = self.run(list(self.outputs), inputs)
+        objects = {name: out[0] for name, out in zip(self.outputs, outputs)}
+        threshold = self.metadata.get('mask_thr_binary')
+        return place_objects(objects, inner, size, threshold)
 
     def _segment(self, values: np.ndarray, inner: Size, size: Size) -> dict:
-        ((logits,),) = self._session.run(['logits'], dict(input=values))
+        ((logits,),) = self.run(['logits'], dict(input=values))
         logits = logits[:, : inner[0], : inner[1]]
         align_corners = self.metadata['align_corners']
         # A single class is compared with a threshold, several with each other.
@@ -166,6 +193,42 @@ class OnnxModel:
             scores=np.zeros(0, dtype=np.float32),
             label_map=best,
         )
+
+
+def place_objects(
+    outputs: dict[str, np.ndarray],
+    inner: Size,
+    size: Size,
+    threshold: float | None = None,
+) -> dict[str, np.ndarray]:
+    """Place the objects of an exported detector in the image.
+
+    Args:
+        outputs (dict[str, np.ndarray]): ``dets`` ``(N, 5)``, ``labels``
+            ``(N,)`` and, if the detector has them, ``masks`` ``(N, h, w)``
+            of one image. Rows below the last object have a negative label.
+        inner (tuple[int, int]): Height and width of the image inside the
+            input of the network.
+        size (tuple[int, int]): Height and width of the image itself.
+        threshold (float, optional): Score from which a pixel is part of a
+            mask; needed for masks only. Defaults to None.
+
+    Returns:
+        dict[str, np.ndarray]: ``labels`` ``(M,)``, ``scores`` ``(M,)``,
+        ``boxes`` ``(M, 4)`` in pixels of the image and ``masks``, bool
+        ``(M, H, W)``, if there are any.
+    """
+    found = outputs['labels'] >= 0
+    dets = outputs['dets'][found]
+    factors = np.array([old / new for old, new in zip(size, inner)])
+    boxes = (dets[:, :4] * np.tile(factors[::-1], 2)).astype(np.float32)
+    objects = dict(
+        labels=outputs['labels'][found], scores=dets[:, 4], boxes=boxes
+    )
+    if 'masks' in outputs:
+        masks = outputs['masks'][found]
+        objects['masks'] = paste_masks(masks, boxes, size, threshold)
+    return objects
 
 
 def _open(path: str | Path) -> onnxruntime.InferenceSession:

@@ -1,0 +1,151 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""The test of a config, with an exported file in the place of the model."""
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from ..engine import build_runner
+from ..errors import ConfigError
+from ..openmmlab.scopes import choose_by_scope, toolbox
+from ..runtime.onnx_model import OnnxModel, place_objects
+
+TASKS = dict(
+    mmpretrain='classification', mmdet='detection', mmseg='segmentation'
+)
+
+
+class ExportedModel(BaseModel):
+    """A model whose network runs outside of PyTorch.
+
+    The data preprocessor is the toolbox's, and so is what makes predictions
+    of logits. Objects are placed by :func:`mmfft.runtime.onnx_model
+    .place_objects`, as they are for a user of the file.
+
+    Args:
+        model (nn.Module): Model of the config, whose network is not run.
+        file (OnnxModel): File that is run in its place.
+    """
+
+    def __init__(self, model: nn.Module, file: OnnxModel) -> None:
+        super().__init__(model.data_preprocessor)
+        self.model = model
+        self.file = file
+        self._predict = dict(
+            classification=self._classify,
+            detection=self._detect,
+            segmentation=self._segment,
+        )[file.task]
+        if file.task == 'segmentation':
+            # mmseg's own windows and resizing follow.
+            model.encode_decode = lambda inputs, _: self._logits(inputs)
+
+    def test_step(self, data: dict | tuple | list) -> list:
+        """Predict for a batch of a data loader.
+
+        Args:
+            data (dict | tuple | list): Batch as the data loader returns it.
+
+        Returns:
+            list: Data samples with predictions.
+
+        Raises:
+            ConfigError: If the file does not take images of this size.
+        """
+        data = self.data_preprocessor(data, False)
+        return self._predict(data['inputs'], data['data_samples'])
+
+    def forward(self, inputs: Tensor, *args, **kwargs):
+        raise NotImplementedError('only test_step can be called')
+
+    def _run(self, inputs: Tensor, names: list[str], **more) -> list[Tensor]:
+        values = inputs.float().cpu().numpy()
+        self.file.require_size(values.shape[2:])
+        outputs = self.file.run(names, dict(input=values, **more))
+        return [torch.from_numpy(out) for out in outputs]
+
+    def _logits(self, inputs: Tensor) -> Tensor:
+        (logits,) = self._run(inputs, ['logits'])
+        return logits
+
+    def _classify(self, inputs: Tensor, samples: list) -> list:
+        logits = self._logits(inputs)
+        return self.model.head._get_predictions(logits, samples)
+
+    def _segment(self, inputs: Tensor, samples: list) -> list:
+        return self.model.predict(inputs, samples)
+
+    def _detect(self, inputs: Tensor, samples: list) -> list:
+        from mmengine.structures import InstanceData
+
+        found = []
+        # The size of the image in its tensor is one input for all images.
+        for image, sample in zip(inputs, samples):
+            inner = sample.img_shape[:2]
+            outputs = self._run(
+                image[None],
+                list(self.file.outputs),
+                image_size=np.array(inner, np.int64),
+            )
+            objects = place_objects(
+                {
+                    name: out[0].numpy()
+                    for name, out in zip(self.file.outputs, outputs)
+                },
+                inner,
+                sample.ori_shape[:2],
+                self.file.metadata.get('mask_thr_binary'),
+            )
+            names = dict(boxes='bboxes')
+            found.append(
+                InstanceData(
+                    **{
+                        names.get(key, key): torch.from_numpy(value)
+                        for key, value in objects.items()
+                    }
+                )
+            )
+        return self.model.add_pred_to_datasample(samples, found)
+
+
+def exported_runner(cfg: Config, file: OnnxModel) -> Runner:
+    """Build the Runner of a config's test for an exported file.
+
+    Args:
+        cfg (Config): Config with the options of the test, changed in place.
+        file (OnnxModel): File of ``tools/deployment/export_onnx.py``.
+
+    Returns:
+        Runner: Runner whose ``test()`` returns the config's metrics.
+
+    Raises:
+        ConfigError: If the file is for another task than the config, or for
+            other classes than those of its test data.
+    """
+    task = choose_by_scope(cfg, TASKS)
+    if file.task != task:
+        raise ConfigError(
+            f'{file.path!r} is for {file.task}, and the config for {task} '
+            f'with {toolbox(cfg)}'
+        )
+    if not file.metadata['dynamic']:
+        cfg.test_dataloader.batch_size = 1
+    runner = build_runner(cfg, dump_suffix='_test_onnx')
+    meta = getattr(runner.test_loop.dataloader.dataset, 'metainfo', None) or {}
+    classes = meta.get('classes')
+    if classes and list(map(str, classes)) != list(file.classes):
+        raise ConfigError(
+            f'{file.path!r} has the classes {_some(file.classes)}, and the '
+            f'test data of the config {_some(classes)}'
+        )
+    runner.model = ExportedModel(runner.model, file)
+    return runner
+
+
+def _some(names) -> str:
+    names = list(map(str, names))
+    more = f' and {len(names) - 5} more' if len(names) > 5 else ''
+    return ', '.join(map(repr, names[:5])) + more

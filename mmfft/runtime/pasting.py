@@ -1,0 +1,58 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Masks of objects, from the size of a mask head to that of the image."""
+
+import numpy as np
+
+from .resizing import Size
+
+
+def paste_masks(
+    masks: np.ndarray, boxes: np.ndarray, size: Size, threshold: float
+) -> np.ndarray:
+    """Paste masks into an image at their boxes, as mmdet does.
+
+    Args:
+        masks (np.ndarray): Scores of the pixels from 0 to 1, float32
+            ``(N, h, w)``.
+        boxes (np.ndarray): Boxes in pixels of the image, float32 ``(N, 4)``,
+            as ``x1, y1, x2, y2``.
+        size (tuple[int, int]): Height and width of the image.
+        threshold (float): Score from which a pixel is part of the object.
+
+    Returns:
+        np.ndarray: Masks, bool ``(N, H, W)``.
+    """
+    height, width = size
+    pasted = np.zeros((len(masks), height, width), dtype=bool)
+    # Beyond a mask there is nothing, towards which it fades.
+    masks = np.pad(masks, ((0, 0), (1, 1), (1, 1)))
+    for mask, (x1, y1, x2, y2), target in zip(masks, boxes, pasted):
+        down = _Axis(y1, y2, height, mask.shape[0])
+        along = _Axis(x1, x2, width, mask.shape[1])
+        values = down.between(mask)
+        values = along.between(values.T).T
+        target[down.place, along.place] = values >= threshold
+    return pasted
+
+
+class _Axis:
+    """Pixels of an image around a box, and where in its mask they are."""
+
+    def __init__(self, start: float, end: float, length: int, cells: int):
+        first = max(0, int(np.floor(start)) - 1)
+        last = max(first, min(length, int(np.ceil(end)) + 1))
+        self.place = slice(first, last)
+        centres = np.arange(first, last, dtype=np.float32) + np.float32(0.5)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            share = (centres - start) / (end - start)
+        # A box without a side shows the middle of its mask.
+        share[~np.isfinite(share)] = 0.5
+        # The outermost cells are the border, and a cell's centre counts.
+        position = share * np.float32(cells - 2) + np.float32(0.5)
+        position = position.clip(0, cells - 1)
+        self.near = np.floor(position).astype(np.int64).clip(0, cells - 2)
+        self.far_weight = position - self.near.astype(np.float32)
+
+    def between(self, values: np.ndarray) -> np.ndarray:
+        far = self.far_weight[:, None]
+        return values[self.near] * (1 - far) + values[self.near + 1] * far
