@@ -2,14 +2,8 @@
 """Export of trained models from PyTorch to other runtimes."""
 
 from ..openmmlab import required
-from .networks import (
-    Classifier,
-    Features,
-    Network,
-    RetinaNet,
-    Segmentor,
-    load_network,
-)
+from .loading import load_network
+from .networks import Classifier, Network, Segmentor
 from .onnx import (
     benchmark,
     check_graph,
@@ -22,9 +16,7 @@ from .onnx import (
 
 __all__ = [
     'Classifier',
-    'Features',
     'Network',
-    'RetinaNet',
     'Segmentor',
     'benchmark',
     'check_graph',

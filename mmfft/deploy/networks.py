@@ -11,15 +11,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from mmengine.config import Config
 from torch import Tensor, nn
 
-from ..engine import build_model, image_channels, load_weights
-from ..engine.class_names import class_names
+from ..engine import image_channels
 from ..errors import ConfigError
-from ..openmmlab.scopes import choose_by_scope
 from ..ops.spectrum import whole_numbers
-from .preparation import normalization, padding, resizing
 
 Shape = tuple[int, int, int]  # batch, height, width
 
@@ -62,6 +58,19 @@ class Network(nn.Module):
                 'size with --shape'
             )
         return backbone.img_size
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return next(self.parameters()).dtype
+
+    def is_final(self, name: str) -> bool:
+        """Whether an output is one of the file's, or an inner tensor.
+
+        Args:
+            name (str): Name of the output.
+        """
+        return self.final_outputs is None or name in self.final_outputs
 
     def parts(self) -> list['Network']:
         """Parts of the network that are compared with PyTorch each."""
@@ -115,7 +124,7 @@ class Network(nn.Module):
         """Replace modules that exporters do not support with equivalents."""
 
     def forward(self, image: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        """Compute the outputs, none of them in float16.
+        """Compute the outputs, no final one in float16.
 
         Args:
             image (Tensor): Normalized images, float32 ``(B, C, H, W)``.
@@ -124,11 +133,12 @@ class Network(nn.Module):
         Returns:
             tuple[Tensor]: Outputs in the order of :meth:`named_outputs`.
         """
-        dtype = next(self.parameters()).dtype
-        outputs = self.named_outputs(image.to(dtype), *others)
+        outputs = self.named_outputs(cast(image, self.dtype), *others)
         return tuple(
-            out.float() if out.dtype == torch.float16 else out
-            for out in outputs.values()
+            out.float()
+            if self.is_final(name) and out.dtype == torch.half
+            else out
+            for name, out in outputs.items()
         )
 
 
@@ -177,7 +187,7 @@ class Segmentor(Network):
     def replace_unexportable(self) -> None:
         from mmseg.models.utils import Upsample
 
-        _replace(
+        replace_modules(
             self,
             {
                 nn.AdaptiveAvgPool2d: lambda module: AdaptiveAvgPool2d(
@@ -195,190 +205,22 @@ class Segmentor(Network):
         )
 
 
-class Features(Network):
-    """Backbone and neck of a detector of mmdet.
-
-    Outputs are ``feature_0``, ... ``(B, C, h, w)`` for each level.
-    """
-
-    def named_outputs(self, image: Tensor) -> dict[str, Tensor]:
-        features = self.model.extract_feat(image)
-        return {f'feature_{i}': level for i, level in enumerate(features)}
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Convert a tensor, but write nothing into a graph if it has the type."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
-class Levels(Network):
-    """What the head of a RetinaNet of mmdet computes from an image.
-
-    Outputs are ``cls_score_0``, ... and then ``bbox_pred_0``, ... for each
-    level: logits ``(B, anchors * classes, h, w)`` and deltas
-    ``(B, anchors * 4, h, w)``.
-    """
-
-    def named_outputs(self, image: Tensor) -> dict[str, Tensor]:
-        features = self.model.extract_feat(image)
-        scores, deltas = self.model.bbox_head(features)
-        return {
-            f'{kind}_{i}': level.float()
-            for kind, levels in [('cls_score', scores), ('bbox_pred', deltas)]
-            for i, level in enumerate(levels)
-        }
-
-
-class Objects(Network):
-    """Objects from the outputs of :class:`Levels`.
-
-    They are ``dets`` and ``labels``, described at
-    :func:`mmfft.deploy.detections.detect`. Of the image, only the size counts.
-    """
-
-    def inputs(self, shape: Shape) -> dict[str, Tensor]:
-        """Make outputs of a head that has found many objects.
-
-        A trained head finds none in noise, and with random weights all
-        scores are alike.
-        """
-        levels = Levels(self.model)
-        made = levels.inputs(shape)
-        with torch.no_grad():
-            outputs = levels.named_outputs(*made.values())
-        generator = torch.Generator().manual_seed(0)
-        for name, out in outputs.items():
-            noise = torch.randn(out.shape, generator=generator)
-            made[name] = (
-                2 * noise - 4 if name.startswith('cls_score') else noise / 4
-            )
-        height, width = shape[1:]
-        inner = [height - height // 8, width - width // 8]
-        return dict(made, image_size=torch.tensor(inner))
-
-    def named_outputs(
-        self, image: Tensor, *others: Tensor
-    ) -> dict[str, Tensor]:
-        from .detections import detect
-
-        *levels, image_size = others
-        # Whatever the user says, no image is larger than its tensor.
-        sides = [torch.as_tensor(side) for side in image.shape[2:]]
-        image_size = torch.minimum(image_size, torch.stack(sides))
-        half = len(levels) // 2
-        dets, labels = detect(
-            self.model.bbox_head, levels[:half], levels[half:], image_size
-        )
-        return dict(dets=dets, labels=labels)
-
-    def difference(
-        self, outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]
-    ) -> float:
-        """Largest difference between an object and the one most like it.
-
-        Two objects whose scores differ by a rounding error may change places.
-        """
-        from .detections import largest_difference
-
-        return largest_difference(outputs, expected)
-
-
-class RetinaNet(Levels):
-    """A RetinaNet of mmdet, whole: image in, objects out.
-
-    Its second input, ``image_size``, is the height and width of the image
-    inside the padded tensor: the toolbox clips boxes to it before it
-    suppresses any. The outputs of :class:`Levels` follow those of
-    :class:`Objects`, and become inner tensors of the exported file.
-    """
-
-    task = 'detection'
-    optional_inputs = dict(image_size=np.full(2, np.iinfo(np.int32).max))
-    final_outputs = ('dets', 'labels')
-
-    def __init__(self, model: nn.Module, metadata: dict = {}):
-        super().__init__(model, metadata)
-        cfg = model.bbox_head.test_cfg
-        self.metadata.update(
-            score_thr=cfg.score_thr,
-            nms_pre=cfg.nms_pre,
-            iou_threshold=cfg.nms.iou_threshold,
-            max_per_img=cfg.max_per_img,
-        )
-
-    def parts(self) -> list[Network]:
-        return [Levels(self.model), Objects(self.model)]
-
-    def inputs(self, shape: Shape) -> dict[str, Tensor]:
-        return dict(super().inputs(shape), image_size=torch.tensor(shape[1:]))
-
-    def named_outputs(
-        self, image: Tensor, image_size: Tensor
-    ) -> dict[str, Tensor]:
-        levels = super().named_outputs(image)
-        objects = Objects(self.model).named_outputs(
-            image, *levels.values(), image_size
-        )
-        return {**objects, **levels}
-
-
-def detector(model: nn.Module, metadata: dict = {}) -> Network:
-    """Wrap a detector of mmdet: whole if its head is known, or its features.
-
-    Args:
-        model (nn.Module): Detector of mmdet.
-        metadata (dict): See :class:`Network`. Defaults to none.
-
-    Returns:
-        Network: :class:`RetinaNet` or :class:`Features`, whose metadata say
-        under ``features_because`` why they are not more.
-    """
-    from .detections import require_known_head
-
-    try:
-        if not hasattr(model, 'bbox_head'):
-            raise ConfigError(
-                f'{type(model).__name__} has no bbox_head, and only a '
-                'RetinaHead can be exported'
-            )
-        require_known_head(model.bbox_head)
-    except ConfigError as error:
-        return Features(model, dict(metadata, features_because=str(error)))
-    return RetinaNet(model, metadata)
-
-
-NETWORKS = dict(mmpretrain=Classifier, mmseg=Segmentor, mmdet=detector)
-
-
-def load_network(cfg: Config, checkpoint: str) -> Network:
-    """Build the model of a config with the weights of a checkpoint.
-
-    Args:
-        cfg (Config): Config of mmpretrain, mmseg or mmdet, as named by its
-            ``default_scope``.
-        checkpoint (str): Path or URL of a file, or ``mmfft://`` and a name.
-
-    Returns:
-        Network: Network on the CPU. Its metadata are those of the file that
-        :func:`export` writes, but for what only the export decides.
-
-    Raises:
-        ConfigError: If the config is for another toolbox, the checkpoint
-            cannot be read or it lacks weights of the model.
-    """
-    network_of = choose_by_scope(cfg, NETWORKS)
-    model = build_model(cfg)
-    meta = load_weights(model, checkpoint)
-    classes, palette = class_names(cfg, meta)
-    metadata = dict(classes=classes, **normalization(cfg))
-    if palette is not None:
-        metadata['palette'] = palette
-    try:
-        metadata.update(padding(cfg, model), resize=resizing(cfg))
-    except ConfigError as error:
-        metadata['unknown_steps'] = str(error)
-    return network_of(model, metadata)
-
-
-def _replace(
+def replace_modules(
     root: nn.Module,
     replacements: dict[type, Callable[[nn.Module], nn.Module]],
 ) -> None:
+    """Replace modules inside a network.
+
+    Args:
+        root (nn.Module): Network, changed in place.
+        replacements (dict): For each class of modules that are replaced, a
+            function from a module to what takes its place.
+    """
     for parent in list(root.modules()):
         for name, child in parent.named_children():
             if type(child) in replacements:

@@ -80,7 +80,8 @@ def export(
     axes = {'input': {0: 'batch', 2: 'height', 3: 'width'}}
     for name, out in outputs.items():
         axes[name] = {0: 'batch'}
-        if out.dim() == 4:
+        # Masks of objects have one size.
+        if out.dim() == 4 and name != 'masks':
             axes[name].update({2: f'{name}_height', 3: f'{name}_width'})
     if half:
         network.half()
@@ -104,10 +105,9 @@ def export(
         model.graph.initializer.append(
             onnx.numpy_helper.from_array(value, name)
         )
-    if network.final_outputs is not None:
-        for output in list(model.graph.output):
-            if output.name not in network.final_outputs:
-                model.graph.output.remove(output)
+    for output in list(model.graph.output):
+        if not network.is_final(output.name):
+            model.graph.output.remove(output)
     metadata = dict(
         mmfft_version=__version__,
         input_size=size,
@@ -255,7 +255,8 @@ def compare(
     inputs = network.inputs(shape)
     with torch.inference_mode():
         expected = [out.numpy() for out in network(*inputs.values())]
-    return network.difference(session.run(None, _arrays(inputs)), expected)
+    outputs = session.run(None, _arrays(inputs, session))
+    return network.difference(outputs, expected)
 
 
 def benchmark(
@@ -276,7 +277,7 @@ def benchmark(
         tuple[float, float]: Median seconds of PyTorch and of onnxruntime.
     """
     inputs = network.inputs(shape)
-    arrays = _arrays(inputs)
+    arrays = _arrays(inputs, session)
     contenders = dict(
         eager=lambda: network(*inputs.values()),
         runtime=lambda: session.run(None, arrays),
@@ -286,5 +287,12 @@ def benchmark(
     return tuple(statistics.median(taken) for taken in seconds.values())
 
 
-def _arrays(inputs: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in inputs.items()}
+def _arrays(
+    inputs: dict[str, torch.Tensor], session: onnxruntime.InferenceSession
+) -> dict[str, np.ndarray]:
+    arrays = {name: value.numpy() for name, value in inputs.items()}
+    for wanted in session.get_inputs():
+        # Inner tensors of a file with float16 weights.
+        if wanted.type == 'tensor(float16)':
+            arrays[wanted.name] = arrays[wanted.name].astype(np.float16)
+    return arrays

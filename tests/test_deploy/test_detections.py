@@ -14,7 +14,7 @@ from mmengine.registry import init_default_scope
 from mmfft.deploy.detections import (
     detect,
     largest_difference,
-    require_known_head,
+    require_known_dense_head,
 )
 from mmfft.errors import ConfigError
 
@@ -104,7 +104,7 @@ def test_heads_of_other_objects_are_refused(changes, message):
         changes.update(bbox_coder=coder, anchor_generator=generator)
     head = build_head(**changes)
     with pytest.raises(ConfigError, match=message):
-        require_known_head(head)
+        require_known_dense_head(head)
 
 
 def test_differences_of_objects():
@@ -124,3 +124,18 @@ def test_differences_of_objects():
     assert largest_difference((other, labels), (dets, labels)) == (
         pytest.approx(0.2)
     )
+
+
+def test_some_may_be_missing_or_others():
+    rng = np.random.default_rng(0)
+    dets = rng.random((1, 100, 5))
+    labels = np.zeros((1, 100), int)
+    fewer = dets[:, 1:], labels[:, 1:]
+    assert largest_difference(fewer, (dets, labels), ignored=0.01) == 0
+    fewest = dets[:, 2:], labels[:, 2:]
+    assert largest_difference(fewest, (dets, labels), 0.01) == math.inf
+    other = dets.copy()
+    other[0, 3, 4] += 0.5
+    assert largest_difference((other, labels), (dets, labels), 0.01) == 0
+    other[0, 4, 4] += 0.5
+    assert largest_difference((other, labels), (dets, labels), 0.01) > 0.1

@@ -5,12 +5,11 @@ from config_files import load
 from random_weights import save_random_weights
 from torch import nn
 
-from mmfft.deploy import Classifier, Features, RetinaNet, load_network
+from mmfft.deploy import Classifier, load_network
 from mmfft.deploy.networks import AdaptiveAvgPool2d
 from mmfft.errors import ConfigError
 
 CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
-RETINA = 'configs/cdfformer/retinanet_cdfformer-s18_fpn_1x_coco.py'
 
 
 @pytest.fixture(scope='module')
@@ -38,35 +37,6 @@ def test_a_classifier_is_loaded_whole(classifier):
     x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
         torch.testing.assert_close(network(x)[0], network.model(x))
-
-
-def test_a_retinanet_comes_whole_or_as_features(tmp_path):
-    cfg = load(RETINA)
-    cfg.model.backbone.update(
-        arch=dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1]), img_size=64
-    )
-    cfg.model.neck.update(in_channels=[8, 8, 8], out_channels=8)
-    cfg.model.bbox_head.update(
-        in_channels=8, feat_channels=8, num_classes=2, stacked_convs=1
-    )
-    weights = save_random_weights(cfg, tmp_path)
-    network = load_network(cfg, weights)
-    assert isinstance(network, RetinaNet)
-    test_cfg = cfg.model.test_cfg
-    for key in ('score_thr', 'nms_pre', 'max_per_img'):
-        assert network.metadata[key] == test_cfg[key]
-    test_cfg.nms.type = 'soft_nms'
-    network = load_network(cfg, weights)
-    assert isinstance(network, Features)
-    assert network.metadata['task'] == 'features'
-    assert 'soft_nms' in network.metadata['features_because']
-    x = torch.randn(1, 3, 64, 96)
-    with torch.no_grad():
-        outputs = network.named_outputs(x)
-        expected = network.model.extract_feat(x)
-    assert list(outputs) == [f'feature_{level}' for level in range(5)]
-    for out, other in zip(outputs.values(), expected, strict=True):
-        torch.testing.assert_close(out, other)
 
 
 def test_a_config_of_no_toolbox_is_refused():

@@ -7,14 +7,14 @@ import sys
 import numpy as np
 import onnx
 import pytest
-import torch
+import tiny_detectors
 from config_files import load
 from conftest import ROOT
 from PIL import Image
 from random_weights import save_random_weights
+from tiny_detectors import save_sure_weights
 
 from mmfft.deploy import export, load_network
-from mmfft.deploy.networks import Levels
 from mmfft.errors import ConfigError
 from mmfft.predict.toolbox_model import ToolboxModel
 from mmfft.runtime.onnx_model import OnnxModel
@@ -61,53 +61,27 @@ def segmentor():
     return cfg
 
 
-def retinanet():
-    """One whose scores differ, as a trained one's do."""
-    cfg = load('configs/cdfformer/retinanet_cdfformer-s18_fpn_1x_coco.py')
-    cfg.model.backbone.update(arch=ARCH, init_cfg=None, img_size=64)
-    cfg.model.neck.update(in_channels=[8] * 3, out_channels=8)
-    cfg.model.bbox_head.update(
-        in_channels=8, feat_channels=8, num_classes=3, stacked_convs=1
-    )
-    # Few enough to matter, and none of a divisor of the size of an image.
-    cfg.model.test_cfg.update(nms_pre=150, max_per_img=40)
+def resized(cfg):
     cfg.test_dataloader.dataset.pipeline[1].scale = (150, 101)
     return cfg
 
 
-def spread(cfg, checkpoint):
-    """Let the random weights of a head answer to what is in the image.
-
-    As they are, hundreds of objects would have nearly the same score.
-    """
-    content = torch.load(checkpoint)
-    weights = content['state_dict']
-    levels = Levels(load_network(cfg, checkpoint).model)
-    with torch.no_grad():
-        outputs = levels.named_outputs(*levels.inputs((1, 101, 135)).values())
-    for kind, name, mean, std in [
-        ('cls_score', 'cls', -4, 1.5),
-        ('bbox_pred', 'reg', 0, 0.2),
-    ]:
-        found = outputs[f'{kind}_0'].std()
-        weights[f'bbox_head.retina_{name}.weight'] *= std / found
-        weights[f'bbox_head.retina_{name}.bias'].fill_(mean)
-    torch.save(content, checkpoint)
-
-
 CONFIGS = dict(
-    classification=classifier, segmentation=segmentor, detection=retinanet
+    classifier=classifier,
+    segmentor=segmentor,
+    retinanet=lambda: resized(tiny_detectors.retinanet()),
+    mask_rcnn=lambda: resized(tiny_detectors.mask_rcnn()),
 )
 
 
 @pytest.fixture(scope='module', params=CONFIGS)
 def models(request, tmp_path_factory):
-    """The toolbox's model of a task, and the path of its file."""
+    """The toolbox's model, and the path of its file."""
     folder = tmp_path_factory.mktemp('model')
     cfg = CONFIGS[request.param]()
-    checkpoint = save_random_weights(cfg, folder)
-    if request.param == 'detection':
-        spread(cfg, checkpoint)
+    is_detector = cfg.default_scope == 'mmdet'
+    save = save_sure_weights if is_detector else save_random_weights
+    checkpoint = save(cfg, folder)
     path = folder / 'model.onnx'
     export(load_network(cfg, checkpoint), path, (64, 64), dynamic=True)
     return ToolboxModel(cfg, checkpoint), path
@@ -150,7 +124,7 @@ def test_predictions_are_those_of_the_toolbox(models, pictures):
 
 
 def check_objects(found, expected):
-    """Each object has one of the same class, box and score."""
+    """Each object has one of the same class, box, score and mask."""
     count = len(expected.labels)
     assert len(found.labels) == count > 5
     assert len(set(expected.labels)) > 1
@@ -160,8 +134,13 @@ def check_objects(found, expected):
     distance = np.abs(found.boxes[:, None] - expected.boxes).max(-1)
     distance[found.labels[:, None] != expected.labels] = np.inf
     distance += np.abs(found.scores[:, None] - expected.scores)
-    assert sorted(distance.argmin(1)) == list(range(count))
+    order = distance.argmin(1)
+    assert sorted(order) == list(range(count))
     assert distance.min(1).max() < 2e-3
+    assert (found.masks is None) == (expected.masks is None)
+    if found.masks is not None:
+        assert expected.masks.any()
+        assert (found.masks == expected.masks[order]).mean() > 0.9999
 
 
 def test_a_file_for_one_size(tmp_path, pictures):

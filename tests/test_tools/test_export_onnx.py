@@ -110,10 +110,18 @@ def test_a_retinanet(export, tmp_path):
     assert dets.shape == (1, 100, 5) and labels.shape == (1, 100)
 
 
-def test_backbone_and_neck_of_a_detector(export, tmp_path):
-    code, out, err = export(DET, '--half', '--opset', 18)
+def test_a_mask_rcnn(export, tmp_path):
+    code, out, _ = export(DET, '--dynamic', '--opset', 20)
     assert code == 0
-    assert 'MaskRCNN has no bbox_head' in err
+    assert out.count('relative difference to PyTorch') == 5
+    assert names(tmp_path / 'm.onnx') == ['dets', 'labels', 'masks']
+
+
+def test_backbone_and_neck_of_a_detector(export, tmp_path):
+    options = 'model.test_cfg.rcnn.nms.type=soft_nms'
+    code, out, err = export(DET, '--half', '--cfg-options', options)
+    assert code == 0
+    assert "test_cfg has nms={'type': 'soft_nms'" in err
     assert out.count('relative difference to PyTorch') == 1
     assert names(tmp_path / 'm.onnx') == [f'feature_{i}' for i in range(3)]
 

@@ -1,18 +1,23 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """An exported file is tested as its checkpoint is, in each toolbox."""
 
+import re
 
 import pytest
+import torch
 from config_files import load
 from conftest import ROOT, small_data
 from mmengine.fileio import load as load_results
+from pycocotools import mask
 from random_weights import save_random_weights
+from tiny_detectors import save_sure_weights
 
 from mmfft.deploy import export, load_network
 
 pytestmark = pytest.mark.slow
 
 CLS = 'configs/demo/cdfformer-nano_1xb32-6e_digit-crops.py'
+DET = 'configs/demo/mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py'
 SEG = 'configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 
 
@@ -22,7 +27,9 @@ def both(tmp_path, call_tool, digit_scenes):
 
     def run(config, dynamic):
         cfg = load(config)
-        weights = save_random_weights(cfg, tmp_path)
+        is_detector = cfg.default_scope == 'mmdet'
+        save = save_sure_weights if is_detector else save_random_weights
+        weights = save(cfg, tmp_path)
         network = load_network(cfg, weights)
         export(network, tmp_path / 'm.onnx', network.img_size, dynamic)
         results = []
@@ -59,3 +66,47 @@ def test_a_segmentor(both):
     for one, other in zip(samples, other_samples, strict=True):
         one, other = (s['pred_sem_seg']['data'] for s in (one, other))
         assert (one == other).float().mean() > 0.999
+
+
+def test_a_detector(both):
+    (_, samples), (_, other_samples) = both(DET, dynamic=True)
+    for one, other in zip(samples, other_samples, strict=True):
+        one, other = (s['pred_instances'] for s in (one, other))
+        assert len(one['labels']) == len(other['labels']) > 5
+        distances = torch.cdist(one['bboxes'], other['bboxes'])
+        nearest, order = distances.min(1)
+        assert nearest.max() < 1e-3
+        for key in ('labels', 'scores'):
+            torch.testing.assert_close(one[key], other[key][order])
+        for i, j in enumerate(order):
+            masks = [one['masks'][i]], [other['masks'][j]]
+            assert mask.iou(*masks, [False]) > 0.98
+
+
+@pytest.mark.parametrize(
+    'config, options, message',
+    [
+        (SEG, [], 'is for classification, and the config for segmentation'),
+        (
+            CLS,
+            ['test_dataloader.dataset.metainfo.classes=a,b'],
+            "has the classes '0', '1'.* and the test data of the config 'a'",
+        ),
+    ],
+)
+def test_a_file_for_something_else(
+    config, options, message, tmp_path, call_tool, digit_scenes, capsys
+):
+    cfg = load(CLS)
+    network = load_network(cfg, save_random_weights(cfg, tmp_path))
+    export(network, tmp_path / 'm.onnx', (64, 64))
+    small = small_data(load(config).default_scope, digit_scenes)
+    with pytest.raises(SystemExit) as end:
+        call_tool(
+            *('deployment/test_onnx.py', ROOT / config, 'm.onnx'),
+            *('--cfg-options', *small, *options),
+            cwd=tmp_path,
+        )
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert re.search(f'test_onnx.py: error: .*{message}', said)
