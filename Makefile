@@ -115,8 +115,8 @@ lock: install ## Update requirements/lock to the newest versions
 			--constraints requirements/tested.txt \
 			requirements/core.txt requirements/$$line.txt \
 			requirements/build.txt requirements/tests.txt \
-			requirements/export.txt requirements/demo.txt \
-			requirements/vis.txt -o requirements/lock/$$line.txt \
+			requirements/export.txt requirements/openvino.txt \
+			requirements/demo.txt requirements/vis.txt -o requirements/lock/$$line.txt \
 			|| exit; \
 	done
 

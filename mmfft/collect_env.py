@@ -22,7 +22,7 @@ _FAILS = 'does not import'
 # What mmfft uses besides OpenMMLab to compute, export and read data.
 _PACKAGES = (
     *('torch', 'torchvision', 'timm', 'numpy', 'triton', 'onnx'),
-    'onnxruntime',
+    *('onnxruntime', 'openvino'),
 )
 
 

@@ -6,12 +6,14 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from ..engine import build_runner
 from ..errors import ConfigError
 from ..openmmlab.scopes import choose_by_scope, toolbox
-from ..runtime.onnx_model import OnnxModel, place_objects
+from ..runtime.objects import place_objects
+from ..runtime.onnx_model import OnnxModel
 
 TASKS = dict(
     mmpretrain='classification', mmdet='detection', mmseg='segmentation'
@@ -22,7 +24,7 @@ class ExportedModel(BaseModel):
     """A model whose network runs outside of PyTorch.
 
     The data preprocessor is the toolbox's, and so is what makes predictions
-    of logits. Objects are placed by :func:`mmfft.runtime.onnx_model
+    of logits. Objects are placed by :func:`mmfft.runtime.objects
     .place_objects`, as they are for a user of the file.
 
     Args:
@@ -61,15 +63,15 @@ class ExportedModel(BaseModel):
     def forward(self, inputs: Tensor, *args, **kwargs):
         raise NotImplementedError('only test_step can be called')
 
-    def _run(self, inputs: Tensor, names: list[str], **more) -> list[Tensor]:
+    def _run(self, inputs: Tensor, **more) -> dict[str, np.ndarray]:
         values = inputs.float().cpu().numpy()
         self.file.require_size(values.shape[2:])
-        outputs = self.file.run(names, dict(input=values, **more))
-        return [torch.from_numpy(out) for out in outputs]
+        engine = self.file.engine
+        outputs = engine.run(None, dict(input=values, **more))
+        return dict(zip(engine.outputs, outputs))
 
     def _logits(self, inputs: Tensor) -> Tensor:
-        (logits,) = self._run(inputs, ['logits'])
-        return logits
+        return torch.from_numpy(self._run(inputs)['logits'])
 
     def _classify(self, inputs: Tensor, samples: list) -> list:
         logits = self._logits(inputs)
@@ -79,35 +81,22 @@ class ExportedModel(BaseModel):
         return self.model.predict(inputs, samples)
 
     def _detect(self, inputs: Tensor, samples: list) -> list:
-        from mmengine.structures import InstanceData
-
         found = []
         # The size of the image in its tensor is one input for all images.
         for image, sample in zip(inputs, samples):
             inner = sample.img_shape[:2]
             outputs = self._run(
-                image[None],
-                list(self.file.outputs),
-                image_size=np.array(inner, np.int64),
+                image[None], image_size=np.array(inner, np.int64)
             )
             objects = place_objects(
-                {
-                    name: out[0].numpy()
-                    for name, out in zip(self.file.outputs, outputs)
-                },
+                {name: out[0] for name, out in outputs.items()},
                 inner,
                 sample.ori_shape[:2],
                 self.file.metadata.get('mask_thr_binary'),
             )
-            names = dict(boxes='bboxes')
-            found.append(
-                InstanceData(
-                    **{
-                        names.get(key, key): torch.from_numpy(value)
-                        for key, value in objects.items()
-                    }
-                )
-            )
+            objects['bboxes'] = objects.pop('boxes')
+            objects = {k: torch.from_numpy(x) for k, x in objects.items()}
+            found.append(InstanceData(**objects))
         return self.model.add_pred_to_datasample(samples, found)
 
 

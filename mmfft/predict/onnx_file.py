@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..runtime import onnx_model
 from ..runtime.prediction import Prediction
 from .reading import read_image
 
@@ -21,9 +22,6 @@ class OnnxFile:
     """
 
     def __init__(self, path: str) -> None:
-        # Only these files need onnxruntime.
-        from ..runtime import onnx_model
-
         self._model = onnx_model.OnnxModel(path)
         self.classes = self._model.classes
 

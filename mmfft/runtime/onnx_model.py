@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Exported models run by onnxruntime, without PyTorch and OpenMMLab."""
+"""Exported models run without PyTorch and without OpenMMLab."""
 
 import json
 from dataclasses import fields
@@ -8,17 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError
-from .pasting import paste_masks
+from .engines import open_engine
+from .objects import place_objects
 from .prediction import TASKS, Prediction
 from .preparation import Preparation
 from .resizing import Size, resize_map
-
-try:
-    import onnxruntime
-except ImportError as error:
-    raise ImportError(
-        f'ONNX files cannot be run ({error}): pip install onnxruntime'
-    ) from error
 
 EXPORTER = 'tools/deployment/export_onnx.py'
 NOT_JSON = (
@@ -35,8 +29,11 @@ class OnnxModel:
 
     Args:
         path (str | Path): Path of the file.
+        runtime (str): What runs it, ``'onnxruntime'`` or ``'openvino'``.
+            Defaults to ``'onnxruntime'``.
 
     Attributes:
+        engine (Engine): The network, names in and arrays out.
         task (str): What the model does, see :class:`Prediction`.
         classes (tuple[str, ...]): Names of the classes.
         palette (tuple[tuple[int, int, int], ...] | None): RGB colour of each
@@ -44,15 +41,16 @@ class OnnxModel:
         metadata (dict): What the file tells, see docs/deployment.md.
 
     Raises:
-        ConfigError: If the file does not exist, cannot be read, was written
-            by another program, ends before classes, boxes or pixels are
-            known, or does not tell how to prepare an image.
+        ConfigError: If the runtime is another one or not installed, or the
+            file does not exist, cannot be read, was written by another
+            program, ends before classes, boxes or pixels are known, or does
+            not tell how to prepare an image.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, runtime: str = 'onnxruntime') -> None:
         self.path = str(path)
-        self._session = _open(path)
-        told = self._session.get_modelmeta().custom_metadata_map
+        self.engine = open_engine(path, runtime)
+        told = self.engine.metadata
         if 'task' not in told:
             raise ConfigError(
                 f'{self.path!r} does not tell what its outputs mean: it must '
@@ -137,27 +135,8 @@ class OnnxModel:
                 '--dynamic'
             )
 
-    def run(
-        self, names: list[str], inputs: dict[str, np.ndarray]
-    ) -> list[np.ndarray]:
-        """Run the network.
-
-        Args:
-            names (list[str]): Names of the outputs that are wanted.
-            inputs (dict[str, np.ndarray]): Inputs by name.
-
-        Returns:
-            list[np.ndarray]: Outputs in the order of ``names``.
-        """
-        return self._session.run(names, inputs)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of all outputs."""
-        return tuple(out.name for out in self._session.get_outputs())
-
     def _classify(self, values: np.ndarray, inner: Size, size: Size) -> dict:
-        ((logits,),) = self.run(['logits'], dict(input=values))
+        ((logits,),) = self.engine.run(['logits'], dict(input=values))
         scores = np.exp(logits - logits.max())
         scores /= scores.sum()
         labels = np.argsort(-scores, kind='stable')
@@ -165,13 +144,14 @@ class OnnxModel:
 
     def _detect(self, values: np.ndarray, inner: Size, size: Size) -> dict:
         inputs = dict(input=values, image_size=np.array(inner, np.int64))
-        outputs = self.run(list(self.outputs), inputs)
-        objects = {name: out[0] for name, out in zip(self.outputs, outputs)}
+        outputs = self.engine.run(None, inputs)
+        names = self.engine.outputs
+        objects = {name: out[0] for name, out in zip(names, outputs)}
         threshold = self.metadata.get('mask_thr_binary')
         return place_objects(objects, inner, size, threshold)
 
     def _segment(self, values: np.ndarray, inner: Size, size: Size) -> dict:
-        ((logits,),) = self.run(['logits'], dict(input=values))
+        ((logits,),) = self.engine.run(['logits'], dict(input=values))
         logits = logits[:, : inner[0], : inner[1]]
         align_corners = self.metadata['align_corners']
         # A single class is compared with a threshold, several with each other.
@@ -193,61 +173,6 @@ class OnnxModel:
             scores=np.zeros(0, dtype=np.float32),
             label_map=best,
         )
-
-
-def place_objects(
-    outputs: dict[str, np.ndarray],
-    inner: Size,
-    size: Size,
-    threshold: float | None = None,
-) -> dict[str, np.ndarray]:
-    """Place the objects of an exported detector in the image.
-
-    Args:
-        outputs (dict[str, np.ndarray]): ``dets`` ``(N, 5)``, ``labels``
-            ``(N,)`` and, if the detector has them, ``masks`` ``(N, h, w)``
-            of one image. Rows below the last object have a negative label.
-        inner (tuple[int, int]): Height and width of the image inside the
-            input of the network.
-        size (tuple[int, int]): Height and width of the image itself.
-        threshold (float, optional): Score from which a pixel is part of a
-            mask; needed for masks only. Defaults to None.
-
-    Returns:
-        dict[str, np.ndarray]: ``labels`` ``(M,)``, ``scores`` ``(M,)``,
-        ``boxes`` ``(M, 4)`` in pixels of the image and ``masks``, bool
-        ``(M, H, W)``, if there are any.
-    """
-    found = outputs['labels'] >= 0
-    dets = outputs['dets'][found]
-    factors = np.array([old / new for old, new in zip(size, inner)])
-    boxes = (dets[:, :4] * np.tile(factors[::-1], 2)).astype(np.float32)
-    objects = dict(
-        labels=outputs['labels'][found], scores=dets[:, 4], boxes=boxes
-    )
-    if 'masks' in outputs:
-        masks = outputs['masks'][found]
-        objects['masks'] = paste_masks(masks, boxes, size, threshold)
-    return objects
-
-
-def _open(path: str | Path) -> onnxruntime.InferenceSession:
-    if not Path(path).is_file():
-        raise ConfigError(f'model {str(path)!r} does not exist')
-    options = onnxruntime.SessionOptions()
-    # It warns of inputs with a default.
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(
-            path, options, providers=['CPUExecutionProvider']
-        )
-    # onnxruntime's errors have no common class but this.
-    except Exception as error:
-        reason = ' '.join(str(error).split())
-        raise ConfigError(
-            f'{str(path)!r} is not an ONNX file that onnxruntime can run: '
-            f'{reason}'
-        ) from error
 
 
 def _words(size) -> str:

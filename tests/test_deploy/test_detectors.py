@@ -21,7 +21,7 @@ from mmfft.deploy.detectors import (
     detector,
 )
 from mmfft.engine import build_model
-from mmfft.runtime.onnx_model import place_objects
+from mmfft.runtime.objects import place_objects
 
 DETECTORS = {
     'retinanet': (retinanet, RetinaNet),

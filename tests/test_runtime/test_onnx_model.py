@@ -17,6 +17,7 @@ from tiny_detectors import save_sure_weights
 from mmfft.deploy import export, load_network
 from mmfft.errors import ConfigError
 from mmfft.predict.toolbox_model import ToolboxModel
+from mmfft.runtime.engines import RUNTIMES
 from mmfft.runtime.onnx_model import OnnxModel
 from mmfft.runtime.reading import read_image
 
@@ -99,9 +100,10 @@ def pictures(digit_scenes, tmp_path_factory):
     return [scene, folder / 'narrow.jpg', folder / 'grey.png']
 
 
-def test_predictions_are_those_of_the_toolbox(models, pictures):
+@pytest.mark.parametrize('runtime', RUNTIMES)
+def test_predictions_are_those_of_the_toolbox(models, pictures, runtime):
     toolbox, path = models
-    model = OnnxModel(path)
+    model = OnnxModel(path, runtime)
     assert model.classes == toolbox.classes
     for picture in pictures:
         image, expected = toolbox.predict_file(picture)
@@ -212,10 +214,12 @@ def test_no_file(tmp_path):
         OnnxModel(tmp_path / 'text.onnx')
 
 
-def test_without_pytorch_and_openmmlab(exported, pictures, tmp_path):
-    """The tool needs onnxruntime, numpy and Pillow alone."""
+@pytest.mark.parametrize('runtime', RUNTIMES)
+def test_without_pytorch_and_openmmlab(exported, pictures, tmp_path, runtime):
+    """The tool needs one runtime, numpy and Pillow alone."""
+    others = set(RUNTIMES) - {runtime}
     names = ('torch', 'torchvision', 'timm', 'mmcv', 'mmengine', 'mmdet')
-    hidden = dict.fromkeys((*names, 'mmseg', 'mmpretrain', 'cv2'))
+    hidden = dict.fromkeys((*names, *others, 'mmseg', 'mmpretrain', 'cv2'))
     tool = str(ROOT / 'tools' / TOOL)
     # Python takes None for a module that is not there.
     code = (
@@ -223,6 +227,7 @@ def test_without_pytorch_and_openmmlab(exported, pictures, tmp_path):
         f'runpy.run_path({tool!r}, run_name="__main__")'
     )
     call = [sys.executable, '-c', code, exported(), pictures[0]]
+    call += ['--runtime', runtime]
     result = subprocess.run(
         [*call, '--out-dir', tmp_path / 'drawn'],
         capture_output=True,

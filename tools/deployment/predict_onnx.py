@@ -1,15 +1,16 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Predict for pictures with a file of export_onnx.py, and draw what is found.
 
-It needs onnxruntime, numpy and Pillow, neither PyTorch nor OpenMMLab. A line
-for each picture is printed: the most likely classes, the number of objects of
-each class, or the share of pixels of each class.
+It needs onnxruntime or OpenVINO, numpy and Pillow, neither PyTorch nor
+OpenMMLab. A line for each picture is printed: the most likely classes, the
+number of objects of each class, or the share of pixels of each class.
 """
 
 import argparse
 import sys
 
 from mmfft.errors import ConfigError
+from mmfft.runtime.engines import RUNTIMES
 from mmfft.runtime.files import predict_files
 from mmfft.runtime.onnx_model import OnnxModel
 
@@ -32,6 +33,12 @@ def parse_args():
         help='lowest score of an object that is counted and drawn (default: '
         '%(default)s)',
     )
+    parser.add_argument(
+        '--runtime',
+        choices=RUNTIMES,
+        default='onnxruntime',
+        help='package that runs the file (default: %(default)s)',
+    )
     # An option may stand between the images.
     return parser.parse_intermixed_args()
 
@@ -39,7 +46,7 @@ def parse_args():
 def main():
     args = parse_args()
     try:
-        model = OnnxModel(args.model)
+        model = OnnxModel(args.model, args.runtime)
         for line in predict_files(
             model, args.images, args.out_dir, args.score_thr
         ):

@@ -15,6 +15,7 @@ from mmfft.engine import (
     dump_metrics,
     load_config,
 )
+from mmfft.runtime.engines import RUNTIMES
 from mmfft.runtime.onnx_model import OnnxModel
 
 
@@ -34,6 +35,12 @@ def parse_args():
         action='store_true',
         help='run without a check of annotations and folders',
     )
+    parser.add_argument(
+        '--runtime',
+        choices=RUNTIMES,
+        default='onnxruntime',
+        help='package that runs the file (default: %(default)s)',
+    )
     return parser.parse_args()
 
 
@@ -43,7 +50,7 @@ def main():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
         apply_test_options(cfg, None, args.out)
         check_data(cfg, 'test')
-        runner = exported_runner(cfg, OnnxModel(args.model))
+        runner = exported_runner(cfg, OnnxModel(args.model, args.runtime))
         if not args.skip_data_check:
             check_before_run(cfg, runner.logger, 'test')
         dump_metrics(runner.test(), args.out)

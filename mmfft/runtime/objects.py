@@ -1,9 +1,45 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Masks of objects, from the size of a mask head to that of the image."""
+"""Objects of an exported detector, from its input to the image."""
 
 import numpy as np
 
 from .resizing import Size
+
+
+def place_objects(
+    outputs: dict[str, np.ndarray],
+    inner: Size,
+    size: Size,
+    threshold: float | None = None,
+) -> dict[str, np.ndarray]:
+    """Place the objects of an exported detector in the image.
+
+    Args:
+        outputs (dict[str, np.ndarray]): ``dets`` ``(N, 5)``, ``labels``
+            ``(N,)`` and, if the detector has them, ``masks`` ``(N, h, w)``
+            of one image. Rows below the last object have a negative label.
+        inner (tuple[int, int]): Height and width of the image inside the
+            input of the network.
+        size (tuple[int, int]): Height and width of the image itself.
+        threshold (float, optional): Score from which a pixel is part of a
+            mask; needed for masks only. Defaults to None.
+
+    Returns:
+        dict[str, np.ndarray]: ``labels`` ``(M,)``, ``scores`` ``(M,)``,
+        ``boxes`` ``(M, 4)`` in pixels of the image and ``masks``, bool
+        ``(M, H, W)``, if there are any.
+    """
+    found = outputs['labels'] >= 0
+    dets = outputs['dets'][found]
+    factors = np.array([old / new for old, new in zip(size, inner)])
+    boxes = (dets[:, :4] * np.tile(factors[::-1], 2)).astype(np.float32)
+    objects = dict(
+        labels=outputs['labels'][found], scores=dets[:, 4], boxes=boxes
+    )
+    if 'masks' in outputs:
+        masks = outputs['masks'][found]
+        objects['masks'] = paste_masks(masks, boxes, size, threshold)
+    return objects
 
 
 def paste_masks(

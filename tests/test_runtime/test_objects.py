@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 
-from mmfft.runtime.pasting import paste_masks
+from mmfft.runtime.objects import paste_masks
 
 SIZE = (61, 83)
 
