@@ -116,8 +116,8 @@ lock: install ## Update requirements/lock to the newest versions
 			requirements/core.txt requirements/$$line.txt \
 			requirements/build.txt requirements/tests.txt \
 			requirements/export.txt requirements/openvino.txt \
-			requirements/demo.txt requirements/vis.txt -o requirements/lock/$$line.txt \
-			|| exit; \
+			requirements/demo.txt requirements/vis.txt \
+			-o requirements/lock/$$line.txt || exit; \
 	done
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay
