@@ -71,7 +71,9 @@ def test_objects_are_those_of_mmdet(exported, batch, size):
         assert len(found['labels']) == len(expected)
         # Those with the same score, but for a rounding error, change places.
         distances = abs(found['boxes'][:, None] - expected.bboxes.numpy())
-        order = distances.max(-1).argmin(0)
+        distances = distances.max(-1)
+        distances[found['labels'][:, None] != expected.labels.numpy()] = 1e9
+        order = distances.argmin(0)
         found = {name: values[order] for name, values in found.items()}
         np.testing.assert_array_equal(found['labels'], expected.labels)
         np.testing.assert_allclose(found['boxes'], expected.bboxes, atol=1e-3)
