@@ -2,16 +2,13 @@
 """The part of a training's checkpoint that is given to others."""
 
 import hashlib
-import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ..errors import ConfigError
 from .reading import read_file, unwrap
-from .writing import make_readable
+from .safetensors_files import SUFFIX
+from .writing import content_of, make_readable, write_new
 
 
 def publish(
@@ -27,6 +24,7 @@ def publish(
     Args:
         source (str): Path of a checkpoint.
         target (str): Path to write to, before the hash comes into its name.
+            It is safetensors if it ends so, PyTorch's format otherwise.
         keys (Sequence[str]): Entries that are kept. Defaults to what is
             needed to test, or to start another training.
         averaged (bool): Whether to take averaged weights, if the run averaged
@@ -37,7 +35,8 @@ def publish(
 
     Raises:
         ConfigError: If the source cannot be read or does not have what is
-            asked for, or if the file exists already.
+            asked for, if safetensors cannot hold it, or if the file exists
+            already.
     """
     checkpoint = read_file(source, 'cpu')
     if 'state_dict' not in checkpoint:
@@ -52,19 +51,11 @@ def publish(
     kept, _ = make_readable(
         {k: checkpoint[k] for k in keys if k in checkpoint}
     )
-    buffer = io.BytesIO()
-    torch.save(kept, buffer)
-    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()[:8]
-    path = Path(target.removesuffix('.pth') + f'-{digest}.pth')
-    if path.exists():
-        raise ConfigError(f'{str(path)!r} exists already')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.{os.getpid()}')
-    try:
-        part.write_bytes(buffer.getbuffer())
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
+    content = content_of(kept, target)
+    digest = hashlib.sha256(content).hexdigest()[:8]
+    ending = SUFFIX if target.endswith(SUFFIX) else '.pth'
+    path = Path(f'{target.removesuffix(ending)}-{digest}{ending}')
+    write_new(path, content)
     return path
 
 

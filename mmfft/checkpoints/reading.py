@@ -14,6 +14,7 @@ from .allowed import (
     standing_in_for_defaultdicts,
 )
 from .published import convert_published, is_published
+from .safetensors_files import read_safetensors
 
 
 def read_file(path: str, map_location=None) -> dict:
@@ -38,7 +39,7 @@ def read_file(path: str, map_location=None) -> dict:
         raise ConfigError(f'checkpoint {path!r} {kind_of_folder(file)}')
     head = _head(file)
     if _is_safetensors(head, file.stat().st_size):
-        return _read_safetensors(file, map_location)
+        return read_safetensors(file, map_location)
     if kind := _kind(head, file):
         raise ConfigError(f'checkpoint {path!r} {kind}')
     try:
@@ -116,25 +117,6 @@ def _is_safetensors(head: bytes, size: int) -> bool:
     # The length of a header in JSON, and the header.
     length = int.from_bytes(head[:8], 'little')
     return head[8:9] == b'{' and 8 + length <= size
-
-
-def _read_safetensors(file: Path, map_location) -> dict:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise ConfigError(
-            f'checkpoint {str(file)!r} is of the safetensors format: '
-            'pip install safetensors'
-        ) from error
-    # The file names no devices that a function or a dict could map.
-    named = isinstance(map_location, (str, torch.device))
-    try:
-        return load_file(file, device=str(map_location) if named else 'cpu')
-    except SafetensorError as error:
-        raise ConfigError(
-            f'checkpoint {str(file)!r} is a torn safetensors file ({error})'
-        ) from error
 
 
 _PACKED = {

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +22,7 @@ from torch import Tensor
 from ..errors import ConfigError
 from .pickles import DataUnpickler
 from .reading import MAGIC
+from .writing import content_of, refuse_existing, write_new
 
 
 class Inert:
@@ -102,7 +102,8 @@ def take_weights(source: str, target: str) -> tuple[int, list[str]]:
     Args:
         source (str): Path of a checkpoint, of a module that was saved whole,
             or of a pickle of arrays.
-        target (str): Path to write to; must not exist.
+        target (str): Path to write to; must not exist. It is safetensors if
+            it ends so, PyTorch's format otherwise.
 
     Returns:
         tuple[int, list[str]]: Number of tensors, and names of what was left
@@ -112,8 +113,7 @@ def take_weights(source: str, target: str) -> tuple[int, list[str]]:
         ConfigError: If ``source`` is missing, torn or has no weights, or
             ``target`` exists.
     """
-    if Path(target).exists():
-        raise ConfigError(f'{target!r} exists already: choose another name')
+    refuse_existing(target)
     state = dict(_state_of(_read_inert(source)))
     weights = {
         name: value.detach()
@@ -122,8 +122,7 @@ def take_weights(source: str, target: str) -> tuple[int, list[str]]:
     }
     if not weights:
         raise ConfigError(f'{source!r} holds no weights that could be taken')
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    torch.save(weights, target)
+    write_new(target, content_of(weights, target))
     return len(weights), [name for name in state if name not in weights]
 
 

@@ -2,7 +2,9 @@
 """Checkpoints that can be read again without running what is in them."""
 
 import io
+import os
 from collections import OrderedDict, defaultdict, deque
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 
+from ..errors import ConfigError
 from .allowed import register_allowed_globals
+from .safetensors_files import SUFFIX, to_safetensors
 
 _LEFT_OUT = object()
 _SIMPLE = (Tensor, Parameter, str, int, float, bool, type(None))
@@ -104,3 +108,59 @@ def _is_read(value: Any) -> bool:
     except Exception:
         return False
     return True
+
+
+def content_of(checkpoint: dict, path: str | Path) -> bytes:
+    """What is written to a path: safetensors where it ends so.
+
+    Args:
+        checkpoint (dict): A checkpoint, or tensors by name.
+        path (str | Path): Path that is to be written; any other ending than
+            ``.safetensors`` means PyTorch's format.
+
+    Returns:
+        bytes: Content of the file.
+
+    Raises:
+        ConfigError: If safetensors cannot hold it, see
+            :func:`to_safetensors`.
+    """
+    if Path(path).suffix == SUFFIX:
+        return to_safetensors(checkpoint)
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def write_new(path: str | Path, content: bytes) -> None:
+    """Write a file that is there under its name only once it is complete.
+
+    Args:
+        path (str | Path): Path of the file; its folder is made.
+        content (bytes): Content of the file.
+
+    Raises:
+        ConfigError: If the file exists already.
+    """
+    path = Path(path)
+    refuse_existing(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f'.{path.name}.{os.getpid()}')
+    try:
+        part.write_bytes(content)
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def refuse_existing(path: str | Path) -> None:
+    """See that nothing is overwritten, before anything is computed for it.
+
+    Args:
+        path (str | Path): Path that is to be written.
+
+    Raises:
+        ConfigError: If it exists.
+    """
+    if Path(path).exists():
+        raise ConfigError(f'{str(path)!r} exists already: choose another name')

@@ -3,7 +3,8 @@
 
 ``init_cfg``, ``load_from`` and ``--resume`` go through this loader. mmengine's
 own functions still read what they read before; their result is converted only
-if it is a state dict with the published names of one of our models. After
+if it is a state dict with the published names of one of our models. Files that
+end with ``.safetensors``, which mmengine cannot read, are read here. After
 :func:`mmfft.checkpoints.harden`, local files and downloads are read by
 :func:`mmfft.checkpoints.load_checkpoint_file` instead.
 
@@ -32,6 +33,7 @@ from ..checkpoints import (
 )
 from ..checkpoints.allowed import mmengine_globals
 from ..checkpoints.published import foreign_names
+from ..checkpoints.safetensors_files import SUFFIX
 
 
 def register_checkpoint_schemes() -> None:
@@ -88,12 +90,13 @@ def _without_getattr(load: Callable) -> Callable:
 def _wrap(load: Callable, load_safely: Callable) -> Callable:
     """Make a loader of mmengine convert published files.
 
-    Once loading is hardened, ``load_safely`` is called instead of it.
+    Once loading is hardened, and for safetensors, ``load_safely`` is called
+    instead of it.
     """
 
     @functools.wraps(load)
     def load_and_convert(filename: str, map_location=None, *args, **kwargs):
-        if is_hardened():
+        if is_hardened() or str(filename).endswith(SUFFIX):
             return load_safely(filename, map_location)
         checkpoint = load(filename, map_location, *args, **kwargs)
         if not isinstance(checkpoint, dict):

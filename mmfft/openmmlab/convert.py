@@ -2,13 +2,12 @@
 """Convert published files to checkpoints of mmpretrain classifiers."""
 
 import math
-from pathlib import Path
 
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import save_checkpoint
 from torch import Tensor
 
 from ..checkpoints import convert_published, read_file, unwrap
+from ..checkpoints.writing import content_of, refuse_existing, write_new
 from ..errors import ConfigError
 from ..models import CDFFormer, DFFormer, GFFormer, GFNet, GFNetPyramid
 
@@ -18,7 +17,8 @@ def convert_file(source: str, target: str) -> dict:
 
     Args:
         source (str): Path of the published checkpoint.
-        target (str): Path to write to; must not exist.
+        target (str): Path to write to; must not exist. It is safetensors if
+            it ends so, PyTorch's format otherwise.
 
     Returns:
         dict: Config of the classifier, into which the checkpoint loads with
@@ -28,8 +28,7 @@ def convert_file(source: str, target: str) -> dict:
         ConfigError: If ``source`` is not a checkpoint of a published model,
             or ``target`` exists.
     """
-    if Path(target).exists():
-        raise ConfigError(f'{target!r} already exists: choose another name')
+    refuse_existing(target)
     published = unwrap(read_file(source))
     state_dict = convert_published(published)
     config = describe(published)
@@ -38,8 +37,7 @@ def convert_file(source: str, target: str) -> dict:
     _require_same(state_dict, model.state_dict())
     model.load_state_dict(state_dict, strict=True)
     checkpoint = dict(meta=dict(model=config), state_dict=model.state_dict())
-    Path(target).parent.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(checkpoint, target)
+    write_new(target, content_of(checkpoint, target))
     return config
 
 

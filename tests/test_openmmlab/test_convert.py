@@ -89,6 +89,6 @@ def test_what_does_not_fit_is_named(change, message, tmp_path):
 
 def test_an_existing_target_is_kept(tmp_path):
     (tmp_path / 'out.pth').write_text('mine')
-    with pytest.raises(ConfigError, match='already exists'):
+    with pytest.raises(ConfigError, match='exists already'):
         convert_file(str(tmp_path / 'in.pth'), str(tmp_path / 'out.pth'))
     assert (tmp_path / 'out.pth').read_text() == 'mine'

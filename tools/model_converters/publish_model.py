@@ -15,7 +15,9 @@ def parse_args():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('in_file', help='checkpoint of a training')
     parser.add_argument(
-        'out_file', help='file to write; OUT.pth becomes OUT-<hash>.pth'
+        'out_file',
+        help='file to write; OUT.pth becomes OUT-<hash>.pth, and '
+        'OUT.safetensors OUT-<hash>.safetensors, in that format',
     )
     parser.add_argument(
         '--save-keys',

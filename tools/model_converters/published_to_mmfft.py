@@ -18,7 +18,10 @@ def parse_args():
         'GFFormer, GFNet or GFNet-H to one of an mmpretrain classifier.'
     )
     parser.add_argument('source', help='published checkpoint')
-    parser.add_argument('target', help='where to write the converted one')
+    parser.add_argument(
+        'target',
+        help='where to write the converted one, as safetensors if it ends so',
+    )
     return parser.parse_args()
 
 
