@@ -30,6 +30,12 @@ from timm.models import (
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
+try:
+    # What save_for_hf() says of the model.
+    from timm.models._input import update_model_input_size
+except ImportError:  # earlier versions of timm, which record no sizes
+    update_model_input_size = None  # type: ignore[assignment]
+
 from .checkpoints import (
     convert_published,
     is_published,
@@ -99,6 +105,9 @@ class FourierClassifier(nn.Module):
         drop_rate (float): Dropout before the last layer. Defaults to 0.
         drop_path_rate (float): Stochastic depth of the last block. Defaults
             to 0.
+        output_stride (int, optional): The stride of the last features, which
+            other models of timm can change and these cannot. Defaults to
+            what it is.
         **kwargs: Other arguments of the backbone, such as
             ``filter_resize``.
 
@@ -116,6 +125,7 @@ class FourierClassifier(nn.Module):
         global_pool: str = 'avg',
         drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
+        output_stride: int | None = None,
         **kwargs,
     ):
         super().__init__()
@@ -130,6 +140,13 @@ class FourierClassifier(nn.Module):
             **kwargs,
         )
         self.feature_info = _feature_info(self.backbone)
+        stride = self.feature_info[-1]['reduction']
+        if output_stride not in (None, stride):
+            raise ConfigError(
+                f'output_stride={output_stride!r}: the last features of '
+                f'{backbone.__name__} have a stride of {stride}, which cannot '
+                'be changed; out_indices selects earlier ones'
+            )
         self.in_chans = in_chans
         self.num_classes = num_classes
         self.num_features = self.feature_info[-1]['num_chs']
@@ -178,6 +195,26 @@ class FourierClassifier(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute blocks in the backward pass to save memory."""
         self.backbone.with_cp = enable
+
+    def set_input_size(self, img_size: int | Grid | None = None) -> None:
+        """Store filters and position embedding for another input size.
+
+        Any size works without it. Afterwards the model is as one that was
+        created with this ``img_size`` and has loaded the weights, and images
+        of this size need no resizing of filters. What is resized is a new
+        parameter, which an optimizer made before does not know.
+
+        Args:
+            img_size (int | tuple[int, int], optional): Input size ``(H, W)``.
+                Defaults to the current one.
+
+        Raises:
+            ConfigError: If it is not a size, or too small for the stem.
+        """
+        if img_size is not None:
+            self.backbone.set_img_size(img_size)
+        if update_model_input_size is not None:
+            update_model_input_size(self, self.backbone.img_size)
 
     def get_classifier(self) -> nn.Module:
         """The last layer, an identity where there are no classes."""

@@ -449,6 +449,59 @@ def test_arguments_reach_the_model():
     assert model(torch.randn(1, 2, 70, 40)).shape == (1, 512, 3, 2)
 
 
+@pytest.mark.parametrize('filter_resize', ['bicubic', 'kernel'])
+@pytest.mark.parametrize(
+    'name', ['cdfformer_nano', 'dfformer_s18_afno', 'gfnet_h_nano', 'gfnet_ti']
+)
+def test_set_input_size(name, filter_resize):
+    """As a model that is created with the size and loads the weights."""
+    kwargs = dict(num_classes=5, filter_resize=filter_resize)
+    model = create_quickly(name, img_size=64, **kwargs).eval()
+    for size in ((70, 96), 33):
+        other = create_quickly(name, img_size=size, **kwargs).eval()
+        other.load_state_dict(model.state_dict())
+        model.set_input_size(img_size=size)
+        assert model.backbone.img_size == other.backbone.img_size
+        state = model.state_dict()
+        for key, value in other.state_dict().items():
+            assert torch.equal(state[key], value), key
+        x = torch.randn(1, 3, *model.backbone.img_size)
+        with torch.no_grad():
+            assert torch.equal(model(x), other(x))
+
+
+def test_set_input_size_keeps_what_is_frozen_and_the_device():
+    model = timm.create_model('gfnet_h_nano', img_size=64)
+    frozen = model.backbone.blocks[0][0].token_mixer.filter
+    frozen.requires_grad_(False)
+    learned, fixed = model.backbone.pos_embed, frozen.grid
+    model.to('meta').set_input_size(96)
+    assert not frozen.weight.requires_grad
+    assert learned.weight.requires_grad
+    assert frozen.grid.is_meta and frozen.grid.dtype == fixed.dtype
+    before = learned.weight
+    model.set_input_size()
+    model.set_input_size(96)
+    assert learned.weight is before
+
+
+def test_set_input_size_of_features_alone():
+    net = timm.create_model(
+        'cdfformer_nano', img_size=64, features_only=True, out_indices=(0, 2)
+    )
+    net.model.set_input_size(96)
+    filters = net.model.backbone.stages[2][0].token_mixer.basis
+    assert filters.size == (6, 6) and filters.weight.shape[:2] == (6, 4)
+
+
+def test_set_input_size_refuses_what_is_no_size():
+    model = timm.create_model('cdfformer_nano', img_size=64)
+    for size in (0, (64,), '64', 2):
+        with pytest.raises(ConfigError, match=f'img_size .*{size!r}'):
+            model.set_input_size(size)
+    assert model.backbone.img_size == (64, 64)
+
+
 def test_weights_are_initialized_as_published():
     torch.manual_seed(0)
     model = timm.create_model('cdfformer_s18', img_size=SIZE)
@@ -509,6 +562,7 @@ def test_it_is_traced_with_the_backbone_as_one_node(images):
             "feature_cls must be 'getter', got 'hook'",
         ),
         (dict(filter_resize='nearest'), "filter_resize .*'nearest'"),
+        (dict(output_stride=8), 'output_stride=8: .* have a stride of 16'),
     ],
 )
 def test_bad_arguments_are_named(options, message):

@@ -108,6 +108,21 @@ class GridParameter(nn.Module):
         self._kept = None
         return super().train(mode)
 
+    @torch.no_grad()
+    def store_for(self, grid: Grid) -> None:
+        """Resize the weight for good, into a new parameter.
+
+        Args:
+            grid (tuple[int, int]): ``(H, W)`` that it is stored for from now
+                on.
+        """
+        if grid == self.size:
+            return
+        weight = self.resize(self.weight, self.size, grid)
+        self.weight = nn.Parameter(weight, self.weight.requires_grad)
+        self.grid = self.grid.new_tensor(grid)
+        self.size, self._kept = grid, None
+
     def incoming_grid(self, state_dict: dict, prefix: str) -> Grid | None:
         """Grid of the weight under ``prefix``, None where there is none."""
         weight = state_dict.get(f'{prefix}weight')

@@ -91,12 +91,7 @@ class FourierBackbone(nn.Module):
         require_one_of('init', self.init, INITS)
         require_whole_number('in_channels', in_channels, 1)
         self.in_channels = in_channels
-        self.img_size = require_size('img_size', img_size)
-        if min(self.img_size) < self.min_image_size:
-            raise ConfigError(
-                f'img_size must be at least {self.min_image_size} pixels on '
-                f'each side for the stem, got {img_size!r}'
-            )
+        self.img_size = self._check_img_size(img_size)
         self.drop_path_rate = drop_path_rate
         self.out_indices = _resolve_out_indices(out_indices, self.num_levels)
         self.out_norm = out_norm
@@ -155,6 +150,15 @@ class FourierBackbone(nn.Module):
                 require_whole_number(f'{key} of arch', size, least)
         return arch
 
+    def _check_img_size(self, img_size: int | Grid) -> Grid:
+        size = require_size('img_size', img_size)
+        if min(size) < self.min_image_size:
+            raise ConfigError(
+                f'img_size must be at least {self.min_image_size} pixels on '
+                f'each side for the stem, got {img_size!r}'
+            )
+        return size
+
     def _build_stages(
         self, build_block: Callable[[int, Grid, float], nn.Module]
     ) -> None:
@@ -193,6 +197,36 @@ class FourierBackbone(nn.Module):
             )
             self.add_module(f'norm{i}', norm)
         self._start()
+
+    def set_img_size(self, img_size: int | Grid) -> None:
+        """Store what is learned on a grid for another input size.
+
+        The backbone is then as one that was made for this size and has loaded
+        the weights. What is resized is a new parameter, which an optimizer
+        made before does not know.
+
+        Args:
+            img_size (int | tuple[int, int]): Input size ``(H, W)``.
+
+        Raises:
+            ConfigError: If it is not a size, or too small for the stem.
+        """
+        self.img_size = self._check_img_size(img_size)
+        grids = self._grids(self.img_size)
+        for name, module in self.named_modules():
+            if isinstance(module, GridParameter):
+                kind, level, *_ = f'{name}.0'.split('.')
+                # The position embedding stands before the first level.
+                in_level = kind == self.level_layers
+                module.store_for(grids[int(level) if in_level else 0])
+
+    def _grids(self, img_size: Grid) -> list[Grid]:
+        """Grid of each level that is built."""
+        grids, grid = [], img_size
+        for entry in getattr(self, self.entry_layers):
+            grid = entry.out_grid(grid)
+            grids.append(grid)
+        return grids
 
     def _enter(self, level: int, x: Tensor) -> Tensor:
         """Image, or output of the level before, to the input of a level."""
