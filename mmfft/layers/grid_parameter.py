@@ -24,6 +24,7 @@ class GridParameter(nn.Module):
     """
 
     __prepare_scriptable__ = refuse_script
+    grid: Tensor
 
     def __init__(self, grid: Grid, weight: Tensor):
         super().__init__()
