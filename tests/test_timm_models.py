@@ -16,6 +16,7 @@ from timm.models import FeatureInfo, group_parameters
 from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 
 from mmfft import models, timm_models
+from mmfft.checkpoints.writing import content_of, write_new
 from mmfft.errors import ConfigError
 
 # Parameters at 224 pixels and 1000 classes, counted in the published code.
@@ -447,6 +448,94 @@ def test_arguments_reach_the_model():
     assert model.backbone.blocks[-1][-1].drop_path.drop_prob == 0.2
     # Any other size works too.
     assert model(torch.randn(1, 2, 70, 40)).shape == (1, 512, 3, 2)
+
+
+@pytest.fixture(
+    params=[
+        ('cdfformer_nano', dict(img_size=64, num_classes=5)),
+        ('gfnet_h_nano', dict(img_size=(64, 96), filter_resize='kernel')),
+        ('dfformer_nano', dict(in_chans=2, num_classes=0, global_pool='')),
+        ('gfnet_ti', dict(img_size=32, num_classes=5)),
+    ],
+    ids=lambda param: param[0],
+)
+def on_hub(request, tmp_path):
+    """A model, and the name by which timm finds its folder."""
+    name, kwargs = request.param
+    torch.manual_seed(0)
+    model = timm.create_model(name, **kwargs).eval()
+    timm.models.save_for_hf(model, tmp_path / 'hub', safe_serialization=True)
+    return model, f'local-dir:{tmp_path / "hub"}'
+
+
+def test_the_layout_of_the_hub(on_hub):
+    model, folder = on_hub
+    images = torch.randn(2, model.in_chans, 64, 64)
+    again = timm.create_model(folder, pretrained=True).eval()
+    net = timm.create_model(folder, pretrained=True, features_only=True)
+    with torch.no_grad():
+        assert torch.equal(again(images), model(images))
+        levels = model.forward_intermediates(images, intermediates_only=True)
+        outs = net.eval()(images)
+    assert len(outs) in (3, 4)
+    for out, level in zip(outs, levels[-len(outs) :]):
+        assert torch.equal(out, level)
+    other = timm.create_model(folder, pretrained=True, num_classes=7).eval()
+    with torch.no_grad():
+        assert other(images).shape[1] == 7
+        assert torch.equal(
+            other.forward_features(images), model.forward_features(images)
+        )
+
+
+def test_the_layout_of_the_hub_at_another_size(on_hub):
+    """Given to a new model, or set: the filters are resized once."""
+    model, folder = on_hub
+    other = timm.create_model(folder, pretrained=True, img_size=96).eval()
+    assert other.backbone.img_size == (96, 96)
+    model.set_input_size(96)
+    images = torch.randn(2, model.in_chans, 96, 96)
+    with torch.no_grad():
+        assert torch.equal(other(images), model(images))
+
+
+def test_a_size_that_was_set_is_saved(tmp_path):
+    model = timm.create_model('gfnet_h_nano', img_size=32, num_classes=5)
+    model.eval().set_input_size((64, 96))
+    timm.models.save_for_hf(model, tmp_path / 'hub', safe_serialization=True)
+    again = timm.create_model(
+        f'local-dir:{tmp_path / "hub"}', pretrained=True
+    ).eval()
+    assert again.backbone.img_size == (64, 96)
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        assert torch.equal(again(images), model(images))
+
+
+@pytest.mark.parametrize('given', ['pretrained_cfg', 'checkpoint_path'])
+def test_safetensors(given, tmp_path):
+    model = timm.create_model('gfnet_h_nano', img_size=32)
+    file = str(tmp_path / 'weights.safetensors')
+    checkpoint = dict(meta=dict(epoch=1), state_dict=model.state_dict())
+    write_new(file, content_of(checkpoint, file))
+    options = (
+        dict(checkpoint_path=file)
+        if given == 'checkpoint_path'
+        else dict(pretrained=True, pretrained_cfg=dict(file=file))
+    )
+    again = timm.create_model('gfnet_h_nano', img_size=32, **options)
+    for name, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value), name
+
+
+def test_published_safetensors(tmp_path):
+    published = published_state_dict('gfnet-ti')
+    file = str(tmp_path / 'weights.safetensors')
+    write_new(file, content_of(published, file))
+    model = timm.create_model(
+        'gfnet_ti', pretrained=True, pretrained_cfg_overlay=dict(file=file)
+    )
+    assert torch.equal(model.head.fc.weight, published['head.weight'])
 
 
 @pytest.mark.parametrize('filter_resize', ['bicubic', 'kernel'])

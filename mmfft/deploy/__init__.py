@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Export of trained models from PyTorch to other runtimes."""
+"""Trained models for others: other runtimes, and the layout of timm's hub."""
 
 from ..openmmlab import required
 from .loading import load_network

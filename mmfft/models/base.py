@@ -212,7 +212,7 @@ class FourierBackbone(nn.Module):
             ConfigError: If it is not a size, or too small for the stem.
         """
         self.img_size = self._check_img_size(img_size)
-        grids = self._grids(self.img_size)
+        grids = self.grids(self.img_size)
         for name, module in self.named_modules():
             if isinstance(module, GridParameter):
                 kind, level, *_ = f'{name}.0'.split('.')
@@ -220,8 +220,12 @@ class FourierBackbone(nn.Module):
                 in_level = kind == self.level_layers
                 module.store_for(grids[int(level) if in_level else 0])
 
-    def _grids(self, img_size: Grid) -> list[Grid]:
-        """Grid of each level that is built."""
+    def grids(self, img_size: Grid) -> list[Grid]:
+        """Size of the feature map of each level that is built.
+
+        Args:
+            img_size (tuple[int, int]): Input size ``(H, W)``.
+        """
         grids, grid = [], img_size
         for entry in getattr(self, self.entry_layers):
             grid = entry.out_grid(grid)

@@ -203,7 +203,7 @@ class GFNet(FourierBackbone):
             )
         return differing
 
-    def _grids(self, img_size: Grid) -> list[Grid]:
+    def grids(self, img_size: Grid) -> list[Grid]:
         return [self.patch_embed.out_grid(img_size)] * len(self.blocks)
 
     def _enter(self, level: int, x: Tensor) -> Tensor:
