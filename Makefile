@@ -117,7 +117,8 @@ lock: install ## Update requirements/lock to the newest versions
 			requirements/build.txt requirements/tests.txt \
 			requirements/export.txt requirements/openvino.txt \
 			requirements/demo.txt requirements/vis.txt \
-			-o requirements/lock/$$line.txt || exit; \
+			requirements/hub.txt -o requirements/lock/$$line.txt \
+			|| exit; \
 	done
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay

@@ -24,7 +24,10 @@ from mmfft.openmmlab import lines
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ('3.10', '3.11', '3.12', '3.13', '3.14')
 EXTRAS = {
-    **{e: e for e in ('tests', 'export', 'openvino', 'demo', 'vis', 'app')},
+    **{
+        e: e
+        for e in ('tests', 'export', 'openvino', 'demo', 'vis', 'hub', 'app')
+    },
     'openmmlab': 'onedl',
     'openmmlab-original': 'upstream',
 }  # and the file of its requirements
