@@ -82,6 +82,12 @@ def test_a_checkpoint_without_meta(round_trip):
     assert set(read) == {'state_dict'}
 
 
+def test_equal_checkpoints_are_equal_files():
+    """By its hash, a published file is found to be there already."""
+    checkpoint = dict(meta=META, state_dict=weights())
+    assert len({content_of(checkpoint, OUT) for _ in range(8)}) == 1
+
+
 def test_tensors_that_share_memory_or_are_not_contiguous(round_trip):
     whole = torch.arange(6.0)
     state_dict = OrderedDict(

@@ -47,10 +47,15 @@ def same(ours, expected, part=''):
     return all(torch.equal(ours[name], expected[name]) for name in names)
 
 
-def test_training_starts_from_it(train, weights):
+def test_training_starts_from_it(train, weights, tmp_path):
     expected = torch.load(weights[0])['state_dict']
     loaded = train(f'load_from={weights[1]}')
     assert same(loaded['state_dict'], expected)
+    # All that a training writes under meta can be kept.
+    trained, target = tmp_path / 'epoch_2.pth', tmp_path / 'out.safetensors'
+    again = read_file(str(publish(str(trained), str(target))))
+    assert again['meta'] == loaded['meta']
+    assert again['meta']['dataset_meta']['classes'] == tuple('0123456789')
 
 
 def test_a_backbone_starts_from_it(train, weights):
