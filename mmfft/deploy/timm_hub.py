@@ -44,9 +44,10 @@ def write_hub_folder(
         name (str): Name of the model in timm, such as ``'cdfformer_s18'``.
         folder (str): Folder to write; must not exist.
         cfg (Config, optional): mmpretrain's config of the checkpoint, for how
-            its test prepares an image and for the names of the classes.
-            Defaults to none: the images are prepared as for the published
-            weights, and the classes have the names that the file tells.
+            its test prepares an image, for the names of the classes and for
+            ``filter_resize`` of the backbone. Defaults to none: the images
+            are prepared and filters resized as for the published weights,
+            and the classes have the names that the file tells.
         license (str, optional): Licence of the weights, as the hub names it,
             such as ``'apache-2.0'``. Defaults to that of the published
             weights for ``mmfft://``, to ``'unknown'`` for others.
@@ -67,7 +68,12 @@ def write_hub_folder(
     published = checkpoint == f'mmfft://{name.replace("_", "-")}_in1k'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', 'silent')
     source = f'checkpoint {checkpoint!r}'
-    model = _model_of(unwrap(loaded), name, source)
+    # The only argument that is neither in the weights nor in the name.
+    options = {}
+    if cfg is not None:
+        backbone = cfg.model.get('backbone', {})
+        options['filter_resize'] = backbone.get('filter_resize', 'bicubic')
+    model = _model_of(unwrap(loaded), name, source, **options)
     described = model.pretrained_cfg
     size = model.backbone.img_size
     described['num_classes'] = model.num_classes
@@ -90,7 +96,8 @@ def write_hub_folder(
             model,
             str(part),
             model_config=dict(label_names=labels) if labels else None,
-            model_args=dict(img_size=model.backbone.img_size),
+            # Which timm records by itself from 1.0.31 on.
+            model_args=dict(img_size=model.backbone.img_size, **options),
             safe_serialization=True,
         )
         (part / 'README.md').write_text(card, encoding='utf-8')
@@ -100,7 +107,9 @@ def write_hub_folder(
     return described
 
 
-def _model_of(weights: dict[str, Tensor], name: str, source: str) -> nn.Module:
+def _model_of(
+    weights: dict[str, Tensor], name: str, source: str, **options
+) -> nn.Module:
     """The model of a name that a file was saved from, with its weights."""
     with torch.device('meta'):
         reference = timm.create_model(name)
@@ -117,6 +126,7 @@ def _model_of(weights: dict[str, Tensor], name: str, source: str) -> nn.Module:
         num_classes=len(classifier),
         in_chans=stem.shape[1],
         img_size=_img_size(reference, weights),
+        **options,
     ).eval()
     fit = load_into(model, weights, source)
     if not fit.complete:

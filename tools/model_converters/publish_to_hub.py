@@ -25,9 +25,9 @@ def parse_args():
     )
     parser.add_argument(
         '--config',
-        help='config of the checkpoint, for the preparation of images and '
-        'the names of classes; by default images are prepared as for the '
-        'published weights',
+        help='config of the checkpoint, for the preparation of images, the '
+        'names of classes and filter_resize; by default as for the published '
+        'weights',
     )
     parser.add_argument(
         '--license',
