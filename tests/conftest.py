@@ -287,6 +287,29 @@ def call_tool(monkeypatch, forget_managers):
 
 
 @pytest.fixture
+def infer_shapes(monkeypatch, tmp_path, caplog):
+    """Run onnxruntime's symbolic shape inference, and allow no guesses.
+
+    ``quant_pre_process`` of onnxruntime and its TensorRT provider need it.
+    """
+
+    def infer(model):
+        from onnxruntime.tools import symbolic_shape_infer as tool
+
+        # What it cannot infer it leaves in the working directory.
+        monkeypatch.chdir(tmp_path)
+        caplog.clear()
+        inferred = tool.SymbolicShapeInference.infer_shapes(model)
+        guesses = [
+            r.message for r in caplog.records if r.name == tool.__name__
+        ]
+        assert not guesses
+        return inferred
+
+    return infer
+
+
+@pytest.fixture
 def call_module(monkeypatch, forget_managers):
     """Run ``python -m module`` in this process.
 

@@ -90,7 +90,7 @@ def _linear(
     weight, bias = weight.to(real.dtype), bias.to(real.dtype)
 
     def apply(x, w):
-        return torch.einsum('...ki,kio->...ko', x, w)
+        return torch.einsum('bhwki,kio->bhwko', x, w)
 
     return (
         apply(real, weight[0]) - apply(imag, weight[1]) + bias[0],

@@ -96,7 +96,7 @@ class DynamicFilter(nn.Module):
     def softmax_over_filters(self, logits: Tensor) -> Tensor:
         """Output of ``reweight`` to weights, as :meth:`routing` returns."""
         channels = self.pwconv1.out_features
-        logits = logits.unflatten(1, (self.num_filters, channels))
+        logits = logits.reshape(-1, self.num_filters, channels)
         return logits.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class PositionEmbedding(GridParameter):
     def forward(self, grid: Grid) -> Tensor:
         """Embedding on ``grid``, ``(1, H, W, dim)``."""
         rows, columns = grid
-        return super().forward(grid).unflatten(1, (rows, columns))
+        return super().forward(grid).reshape(1, rows, columns, -1)
 
 
 @torch.fx.wrap
@@ -75,7 +75,7 @@ def _resize_embedding(
     weight: Tensor, old_grid: Grid, new_grid: Grid
 ) -> Tensor:
     # As published: no antialiasing, corners not aligned.
-    planes = weight[0].to(compute_dtype(weight)).unflatten(0, old_grid)
+    planes = weight.to(compute_dtype(weight)).reshape(*old_grid, -1)
     planes = interpolate_bicubic(planes, new_grid, align_corners=False)
     return planes.flatten(0, 1)[None].to(weight.dtype)
 

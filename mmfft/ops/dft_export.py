@@ -45,7 +45,7 @@ def _row_table(rows: int, like: Tensor) -> Tensor:
 def column_table(columns: int, like: Tensor) -> Tensor:
     """Real DFT of the columns, ``(2, W // 2 + 1, W)``."""
     index = whole_numbers(columns, like)
-    phases = angles(index[: columns // 2 + 1], index, columns)
+    phases = angles(whole_numbers(columns // 2 + 1, like), index, columns)
     table = torch.stack((phases.cos(), -phases.sin()))
     return table / square_root(columns, like)
 
@@ -77,8 +77,7 @@ def filter_spectrum(
     spectrum = forward(x)
     kernel = filter.permute(0, 3, 1, 2)
     if routing is not None:
-        shape = (-1, *spectrum.shape[1:])
-        kernel = (kernel.flatten(0, 2) @ routing).reshape(shape)
+        kernel = (kernel.flatten(0, 2) @ routing).reshape(spectrum.shape)
     (a, b), (c, d) = spectrum.unbind(2), kernel.unbind(-3)
     spectrum = torch.stack((a * c - b * d, a * d + b * c), dim=2)
     return inverse(spectrum, x.shape[2])

@@ -246,7 +246,8 @@ def _through_harmonics(
     planes: Tensor, grid: Grid, to_grid: Grid, matrices: list[Tensor]
 ) -> Tensor:
     planes = project_hermitian(planes, grid)
-    planes = multiply_axes(matrices, planes.flatten(2)).unflatten(2, (-1, 2))
+    planes = multiply_axes(matrices, planes.flatten(2))
+    planes = planes.reshape(*planes.shape[:2], -1, 2)
     # Halfway round a smaller grid two harmonics meet; this is their mean.
     return project_hermitian(planes, to_grid)
 
