@@ -5,6 +5,7 @@ import copy
 import io
 import json
 import statistics
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +42,8 @@ def export(
 
     The graph contains only operators of the standard domain: the spectral
     filters become matrix products, and so does their resizing to the image's
-    grid.
+    grid. What does not depend on the image is computed beforehand, unless
+    ``half`` is set, see :func:`fold`.
 
     PyTorch's tracing exporter is used. The newer one, based on
     ``torch.export``, takes minutes instead of seconds, since it reasons about
@@ -100,6 +102,8 @@ def export(
             opset_version=opset,
         )
     model = onnx.load_from_string(stream.getvalue())
+    if not half:
+        model = fold(model)
     for name, value in network.optional_inputs.items():
         # An initializer with the name of an input is its default.
         model.graph.initializer.append(
@@ -125,6 +129,41 @@ def export(
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
     return model
+
+
+def fold(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute what does not depend on the inputs, once and for all.
+
+    onnxruntime does it, with its optimizations that keep to the operators of
+    the standard ("basic"). Without their result a file opens slowly, and other
+    runtimes may repeat the computations for each image. Files with float16
+    must not be given: onnxruntime would write them for a CPU, with casts to
+    float32 around most operators.
+
+    Args:
+        model (onnx.ModelProto): Model in float32; it is not changed.
+
+    Returns:
+        onnx.ModelProto: Model with the same inputs and outputs.
+    """
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    )
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, 'model.onnx'))
+        options.optimized_model_filepath = path
+        onnxruntime.InferenceSession(
+            model.SerializeToString(),
+            options,
+            providers=['CPUExecutionProvider'],
+        )
+        folded = onnx.load(path)
+    # It lists each domain that it knows itself.
+    del folded.opset_import[:]
+    folded.opset_import.extend(model.opset_import)
+    return folded
 
 
 def check_graph(model: onnx.ModelProto) -> None:

@@ -51,23 +51,33 @@ def build(name):
 
 
 @pytest.mark.parametrize('name', BACKBONES)
-def test_a_dynamic_file_takes_any_size(name, tmp_path):
+def test_a_dynamic_file_takes_any_size(name, tmp_path, infer_shapes):
     network = build(name)
-    export(network, tmp_path / 'model.onnx', (64, 64), dynamic=True)
+    model = export(network, tmp_path / 'model.onnx', (64, 64), dynamic=True)
     session = open_session(tmp_path / 'model.onnx')
     shapes = check_shapes((64, 64), dynamic=True)
     for shape in [*shapes, (2, 48, 130), (1, 9, 200)]:
         assert compare(session, network, shape) < 1e-5, shape
+    infer_shapes(model)
 
 
-@pytest.mark.parametrize('name', ['cdfformer', 'gfnet'])
+@pytest.mark.parametrize(
+    'name', ['cdfformer', 'dfformer-kernel', 'dfformer-spectrum', 'gfnet']
+)
 @pytest.mark.parametrize('size', [(64, 64), (45, 70)])
-def test_a_static_file_takes_one_size(name, size, tmp_path):
+def test_a_static_file_takes_one_size(name, size, tmp_path, infer_shapes):
     network = build(name)
-    export(network, tmp_path / 'model.onnx', size)
+    model = export(network, tmp_path / 'model.onnx', size)
     session = open_session(tmp_path / 'model.onnx')
     assert compare(session, network, (1, *size)) < 1e-5
     assert session.get_inputs()[0].shape == [1, 3, *size]
+    inferred = infer_shapes(model)
+    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+        for dim in value.type.tensor_type.shape.dim:
+            assert dim.HasField('dim_value'), value.name
+    # What does not depend on the image was computed beforehand.
+    given = {weight.name for weight in model.graph.initializer}
+    assert all(set(node.input) - given for node in model.graph.node)
 
 
 def test_what_the_file_says(tmp_path):
@@ -103,6 +113,12 @@ def test_half_is_inside_alone(name, tmp_path):
         w.data_type for w in model.graph.initializer if len(w.dims) == 4
     }
     assert weights == {TensorProto.FLOAT16}
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {v.name: v.type.tensor_type.elem_type for v in inferred.value_info}
+    computed = {
+        types[n.output[0]] for n in inferred.node if n.op_type == 'Conv'
+    }
+    assert computed == {TensorProto.FLOAT16}
     session = open_session(tmp_path / 'model.onnx')
     tensors = [*session.get_inputs(), *session.get_outputs()]
     assert {tensor.type for tensor in tensors} == {'tensor(float)'}

@@ -69,7 +69,7 @@ model = dict(
 
 
 @pytest.mark.parametrize('head', ['Semantic FPN', 'UPerNet'])
-def test_a_segmentor(export, tmp_path, head):
+def test_a_segmentor(export, tmp_path, infer_shapes, head):
     config = SEG
     if head == 'UPerNet':
         config = tmp_path / 'upernet.py'
@@ -78,6 +78,7 @@ def test_a_segmentor(export, tmp_path, head):
     assert code == 0
     assert out.count('relative difference to PyTorch') >= 5
     assert names(tmp_path / 'm.onnx') == ['logits']
+    infer_shapes(onnx.load(tmp_path / 'm.onnx'))
 
 
 RETINANET = f"""
@@ -94,10 +95,11 @@ model = dict(
 """
 
 
-def test_a_retinanet(export, tmp_path):
+@pytest.mark.parametrize('options', [[], ['--half']])
+def test_a_retinanet(export, tmp_path, infer_shapes, options):
     config = tmp_path / 'retinanet.py'
     config.write_text(RETINANET)
-    code, out, err = export(config, '--dynamic', '--half')
+    code, out, err = export(config, '--dynamic', *options)
     assert code == 0
     assert out.count('relative difference to PyTorch') == 5
     assert names(tmp_path / 'm.onnx') == ['dets', 'labels']
@@ -108,6 +110,7 @@ def test_a_retinanet(export, tmp_path):
     x = np.zeros((1, 3, 96, 128), np.float32)
     dets, labels = session.run(None, dict(input=x))
     assert dets.shape == (1, 100, 5) and labels.shape == (1, 100)
+    infer_shapes(onnx.load(tmp_path / 'm.onnx'))
 
 
 def test_a_mask_rcnn(export, tmp_path):
