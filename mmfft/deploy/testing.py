@@ -114,24 +114,51 @@ def exported_runner(cfg: Config, file: OnnxModel) -> Runner:
         ConfigError: If the file is for another task than the config, or for
             other classes than those of its test data.
     """
+    require_task(cfg, file)
+    if not file.metadata['dynamic']:
+        cfg.test_dataloader.batch_size = 1
+    runner = build_runner(cfg, dump_suffix='_test_onnx')
+    require_classes(file, runner.test_loop.dataloader.dataset, 'test data')
+    runner.model = ExportedModel(runner.model, file)
+    return runner
+
+
+def require_task(cfg: Config, file: OnnxModel) -> None:
+    """See that a file is for the task of a config's toolbox.
+
+    Args:
+        cfg (Config): Config of a toolbox.
+        file (OnnxModel): Exported file.
+
+    Raises:
+        ConfigError: If it is not.
+    """
     task = choose_by_scope(cfg, TASKS)
     if file.task != task:
         raise ConfigError(
             f'{file.path!r} is for {file.task}, and the config for {task} '
             f'with {toolbox(cfg)}'
         )
-    if not file.metadata['dynamic']:
-        cfg.test_dataloader.batch_size = 1
-    runner = build_runner(cfg, dump_suffix='_test_onnx')
-    meta = getattr(runner.test_loop.dataloader.dataset, 'metainfo', None) or {}
+
+
+def require_classes(file: OnnxModel, dataset, name: str) -> None:
+    """See that a file has the classes of a data set, if that tells any.
+
+    Args:
+        file (OnnxModel): Exported file.
+        dataset (Dataset): Data set of a toolbox.
+        name (str): What it is to the config, for the message.
+
+    Raises:
+        ConfigError: If it has other ones.
+    """
+    meta = getattr(dataset, 'metainfo', None) or {}
     classes = meta.get('classes')
     if classes and list(map(str, classes)) != list(file.classes):
         raise ConfigError(
             f'{file.path!r} has the classes {_some(file.classes)}, and the '
-            f'test data of the config {_some(classes)}'
+            f'{name} of the config {_some(classes)}'
         )
-    runner.model = ExportedModel(runner.model, file)
-    return runner
 
 
 def _some(names) -> str:
