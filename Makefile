@@ -77,7 +77,7 @@ CORE_TESTS := tests/test_core.py tests/test_ops tests/test_layers \
 CORE := .venv-core/bin
 CORE_WITH ?=
 
-test-core: install ## Test the core from a wheel, with only torch and timm
+test-core: install ## Test the core from a wheel: torch, timm, then hub's
 	$(RUN) -m venv --clear --without-pip .venv-core
 	rm -rf build
 	"$(VENV)/bin/uv" build --quiet --wheel --no-build-isolation \
@@ -89,6 +89,9 @@ test-core: install ## Test the core from a wheel, with only torch and timm
 		--python $(CORE)/python $(CORE_WITH))
 	OMP_NUM_THREADS=1 $(CORE)/pytest -n $(PYTEST_WORKERS) $(CORE_TESTS) \
 		$(PYTEST_ARGS)
+	"$(VENV)/bin/uv" pip install --quiet --python $(CORE)/python \
+		--constraints requirements/lock/hub.txt -r requirements/hub.txt
+	OMP_NUM_THREADS=1 $(CORE)/pytest tests/other_libraries.py
 
 test-app: install ## Test the page of `make app` in a headless Chromium
 	$(RUN) -m pytest tests/test_demo/browser_app.py
@@ -117,9 +120,13 @@ lock: install ## Update requirements/lock to the newest versions
 			requirements/build.txt requirements/tests.txt \
 			requirements/export.txt requirements/openvino.txt \
 			requirements/demo.txt requirements/vis.txt \
-			requirements/hub.txt -o requirements/lock/$$line.txt \
-			|| exit; \
+			-o requirements/lock/$$line.txt || exit; \
 	done
+	$(VENV)/bin/uv pip compile --quiet --universal --upgrade \
+		--python-version 3.10 --no-annotate \
+		--custom-compile-command 'make lock' \
+		--constraints requirements/lock/onedl.txt requirements/core.txt \
+		requirements/hub.txt -o requirements/lock/hub.txt
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

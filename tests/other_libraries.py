@@ -1,5 +1,9 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Our models of timm within libraries that take their encoders from there."""
+"""Our models of timm within libraries that take their encoders from there.
+
+`make test-core` runs it, where there is no OpenMMLab: mmpretrain cannot be
+imported beside transformers 5.
+"""
 
 import pytest
 import segmentation_models_pytorch as smp
