@@ -48,7 +48,7 @@ def read(path: Path) -> tuple[dict, list[dict]]:
         other = found.get((*_case(row).items(), row['baseline']), {})
         if 'ms' in row and 'ms' in other:
             row['speed'] = other['ms'] / row['ms']
-            if other['memory']:
+            if 'memory' in row and other['memory']:
                 row['memory_ratio'] = row['memory'] / other['memory']
     return environment, rows
 
