@@ -2,9 +2,9 @@
 """The kernels of filters in Triton's interpreter, against the formula.
 
 A program of its own, since Triton reads TRITON_INTERPRET when its kernels are
-defined. ``exact`` takes the factors of products as they are, as the
-interpreter does; ``rounded`` rounds them as tensor cores would, and prints the
-largest error of each precision.
+defined. It takes the name of a path. ``exact`` takes the factors of products
+as they are, as the interpreter does; ``rounded`` rounds them as tensor cores
+would, and prints the largest error of each precision.
 """
 
 import json
@@ -100,9 +100,10 @@ def exact(path):
         halves = random.sample((torch.float16, torch.bfloat16), 1)
         for dtype, is_dynamic in ((torch.float32, turn), (*halves, turn + 1)):
             num_filters = is_dynamic % 2 and random.randint(1, 5)
-            # On a large map each channel takes the interpreter its time.
-            most = 10 if path == 'rows' else 40
-            channels, batch = random.randint(1, most), random.randint(1, 3)
+            # On a large map each channel takes the interpreter its time, and
+            # each image even more.
+            most = (10, 2) if path == 'rows' else (40, 3)
+            channels, batch = (random.randint(1, n) for n in most)
             tensors = case(grid, channels, num_filters, batch)
             tensors = [t.to(dtype) for t in tensors]
             with use_path(path):
@@ -180,5 +181,6 @@ def rounded(path):
 
 
 if __name__ == '__main__':
-    command, path = sys.argv[1:]
-    dict(exact=exact, rounded=rounded)[command](path)
+    (path,) = sys.argv[1:]
+    exact(path)
+    rounded(path)
