@@ -212,6 +212,7 @@ def _candidates_of_level(
     best, order = _top(scores, count)
     anchor = torch.div(order, classes, rounding_mode='floor')
     deltas = deltas.gather(1, anchor[..., None].expand(-1, -1, 4))
+    deltas = deltas.reshape(-1, 4)
     boxes = decode(head.bbox_coder, anchors[anchor.flatten()], deltas)
     return boxes.view(batch, -1, 4), best, order - anchor * classes
 
@@ -229,12 +230,11 @@ def decode(coder: DeltaXYWHBBoxCoder, boxes: Tensor, deltas: Tensor) -> Tensor:
     Args:
         coder (DeltaXYWHBBoxCoder): Coder of a head.
         boxes (Tensor): Anchors or proposals ``(N, 4)``.
-        deltas (Tensor): Deltas of ``N * k`` boxes, for ``k`` in turn of each.
+        deltas (Tensor): Deltas ``(N, 4 * k)``, of ``k`` boxes for each.
 
     Returns:
         Tensor: Boxes ``(N, 4 * k)``, not clipped.
     """
-    deltas = deltas.reshape(boxes.shape[0], -1)
     return delta2bbox(boxes, deltas, coder.means, coder.stds)
 
 

@@ -244,7 +244,9 @@ def recognize(
     scores = scores.softmax(-1)[..., :classes]
     scores = scores.where(is_box, scores.new_tensor(EMPTY)).transpose(1, 2)
     boxes = decode(
-        head.bbox_coder, proposals[..., :4].flatten(0, 1), deltas.flatten(0, 1)
+        head.bbox_coder,
+        proposals[..., :4].reshape(-1, 4),
+        deltas.reshape(-1, deltas.shape[2]),
     )
     boxes = clip(boxes.view(batch, count, -1, 4), image_size)
     boxes = boxes.expand(-1, -1, classes, -1).transpose(1, 2)

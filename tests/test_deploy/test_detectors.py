@@ -2,6 +2,7 @@
 """Exported detectors find what mmdet finds."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tiny_detectors import mask_rcnn, predict, retinanet, save_sure_weights
@@ -81,6 +82,10 @@ def test_objects_are_those_of_mmdet(exported, batch, size):
         if 'masks' in names:
             assert expected.masks.any()
             assert (found['masks'] == expected.masks.numpy()).mean() > 0.9999
+
+
+def test_shapes_are_inferred(exported, infer_shapes):
+    infer_shapes(onnx.load(exported[1]))
 
 
 def test_an_image_without_objects(exported):
