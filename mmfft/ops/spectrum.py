@@ -40,7 +40,8 @@ def column_weights(columns: int, like: Tensor) -> Tensor:
         Tensor: Ones and twos of shape ``(W // 2 + 1,)``.
     """
     index = whole_numbers(columns // 2 + 1, like)
-    once = (index == 0) | (2 * index == columns)
+    # For coremltools, which does not know `|`.
+    once = torch.logical_or(index == 0, 2 * index == columns)
     return 2.0 - once.to(like.dtype)
 
 
