@@ -52,14 +52,13 @@ class Model:
     """A config's model with random weights, in PyTorch and in a file.
 
     Args:
-        config (str | Path): Path of the config.
+        cfg (Config): Config of mmpretrain, mmdet or mmseg.
         folder (Path): Folder for the weights and the file.
         args (argparse.Namespace): Arguments of the command line.
     """
 
-    def __init__(self, config, folder, args):
+    def __init__(self, cfg, folder, args):
         self.args = args
-        cfg = load_config(str(config))
         torch.manual_seed(0)
         weights = folder / 'random.pth'
         torch.save(dict(state_dict=build_model(cfg).state_dict()), weights)
@@ -162,17 +161,18 @@ def main(argv=None):
         p.error(f'--device {args.device}: the runtimes are those of a CPU')
     if args.file and len(args.configs) != 1:
         p.error('--file is for one model: name its config with --configs')
+    try:
+        cfgs = {Path(c).stem: load_config(c) for c in args.configs}
+    except ConfigError as error:
+        p.error(str(error))
     recorder = Recorder('runtimes', args, argv)
-    for config in args.configs:
+    for name, cfg in cfgs.items():
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                model = Model(config, Path(folder), args)
-            except ConfigError as error:
-                p.error(str(error))
+            model = Model(cfg, Path(folder), args)
             recorder.compare(
                 dict(
                     mode='infer',
-                    model=Path(config).stem,
+                    model=name,
                     image=text_of(model.size),
                     batch=1,
                 ),
