@@ -9,6 +9,7 @@ each part is given what its predecessor might have computed.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -121,6 +122,7 @@ class Levels(Part):
         return outputs
 
 
+@lru_cache(maxsize=1)  # the parts of a detector are compared in turn
 def made_up(model: nn.Module, shape: Shape) -> dict[str, Tensor]:
     """Make tensors of a detector that is sure of what it finds.
 

@@ -181,8 +181,6 @@ def test_from_a_folder_to_a_picture(task, run, tmp_path, digit_scenes, capsys):
         words = [word.replace('/det', f'/{task}') for word in words]
         if find_spec('onnxruntime') is None and 'onnx' in ' '.join(words):
             continue
-        if task == 'ins' and 'predict_onnx' in words[1]:
-            continue  # whole only with the boxes of one stage
         run(words)
     work_dir = tmp_path / 'work_dirs' / task
     shown = list((tmp_path / 'shown').rglob('*.*'))
