@@ -499,3 +499,17 @@ def test_this_environment_is_up_to_date():
     line = lines.installed_line()
     result = install(ROOT, '--check', LINE=line, VENV=str(venv))
     assert result.returncode == 0, result.stderr
+
+
+def test_make_lets_python_keep_what_it_compiles():
+    """Or each process of the tests would compile its imports again."""
+    said = subprocess.run(
+        ['make', '--silent', '--eval', 'show: ; @env', 'show'],
+        cwd=ROOT,
+        env=environment(PYTHONDONTWRITEBYTECODE='1', KEPT='1'),
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert 'KEPT=1' in said
+    assert 'PYTHONDONTWRITEBYTECODE' not in said
