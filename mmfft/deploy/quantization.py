@@ -69,11 +69,11 @@ def quantize(
     cfg: Config,
     path: str | Path,
     out: str | Path,
-    images: int = 128,
+    images: int = 64,
     method: str = 'minmax',
     kinds: Sequence[str] = DEFAULT_KINDS,
     exclude: Sequence[str] = (),
-    per_channel: bool = True,
+    per_channel: bool = False,
 ) -> Quantized:
     """Write a file whose operators compute with 8-bit integers.
 
@@ -86,7 +86,7 @@ def quantize(
         path (str | Path): Path of the file in float32.
         out (str | Path): Path of the file to write.
         images (int): Number of images of the calibration, drawn by a fixed
-            seed; all, if there are fewer. Defaults to 128.
+            seed; all, if there are fewer. Defaults to 64.
         method (str): How the ends of a range are chosen, one of
             :data:`METHODS`. Defaults to ``'minmax'``.
         kinds (Sequence[str]): Kinds of operators that become 8-bit, of
@@ -97,7 +97,7 @@ def quantize(
         exclude (Sequence[str]): Names of operators that stay in float32, as
             patterns of a shell (``'/model/head/*'``). Defaults to none.
         per_channel (bool): Whether each output channel of a weight has a
-            scale of its own. Defaults to True.
+            scale of its own. Defaults to False.
 
     Returns:
         Quantized: What was done.

@@ -67,7 +67,7 @@ def test_what_the_file_says(files):
     told = json.loads(after.pop('quantized'))
     assert after == before
     assert told == dict(
-        kinds=['conv', 'linear'], method='minmax', images=4, per_channel=True
+        kinds=['conv', 'linear'], method='minmax', images=4, per_channel=False
     )
     model = onnx.load(files / 'int8.onnx')
     assert [entry.domain for entry in model.opset_import] == ['']
@@ -237,7 +237,7 @@ def test_the_tool(files, tmp_path, digit_scenes, call_tool, capsys):
     arguments = [
         *('deployment/quantize_onnx.py', ROOT / DEMO['mmpretrain']),
         *(files / 'float.onnx', '--out', 'q.onnx', '--images', 3),
-        *('--kinds', 'conv', '--no-per-channel'),
+        *('--kinds', 'conv', '--per-channel'),
         *('--cfg-options', *small_data('mmpretrain', digit_scenes)),
     ]
     call_tool(*arguments, cwd=tmp_path)
@@ -247,7 +247,7 @@ def test_the_tool(files, tmp_path, digit_scenes, call_tool, capsys):
     assert ' MB -> ' in said[2] and ' ms -> ' in said[3]
     assert said[4].startswith('largest relative difference ')
     told = OnnxModel(tmp_path / 'q.onnx').metadata['quantized']
-    assert told['per_channel'] is False and told['kinds'] == ['conv']
+    assert told['per_channel'] is True and told['kinds'] == ['conv']
     with pytest.raises(SystemExit) as end:
         call_tool(*arguments, cwd=tmp_path)
     assert end.value.code == 2

@@ -6,7 +6,6 @@ Measure the metric of the result with test_onnx.py.
 """
 
 from argparse import BooleanOptionalAction
-from pathlib import Path
 
 from mmfft.deploy.quantization import DEFAULT_KINDS, KINDS, METHODS, quantize
 from mmfft.engine import command_line, config_parser, load_config
@@ -19,7 +18,7 @@ def parse_args():
     parser.add_argument(
         '--images',
         type=int,
-        default=128,
+        default=64,
         metavar='N',
         help='number of training images of the calibration (default: '
         '%(default)s)',
@@ -48,7 +47,7 @@ def parse_args():
     parser.add_argument(
         '--per-channel',
         action=BooleanOptionalAction,
-        default=True,
+        default=False,
         help='one scale for each output channel of a weight',
     )
     return parser.parse_args()
@@ -71,7 +70,7 @@ def main():
     before, after = (size / 1e6 for size in done.bytes)
     slow, fast = (1e3 * seconds for seconds in done.seconds)
     count, total = done.operators
-    print(f'{Path(args.out)}: calibrated on {done.images} images')
+    print(f'{args.out}: calibrated on {done.images} images')
     print(f'operators on 8-bit integers: {count} of {total}')
     print(f'{before:.2f} MB -> {after:.2f} MB')
     print(f'{slow:.1f} ms -> {fast:.1f} ms for an image')
