@@ -2,6 +2,7 @@
 """Files in 8-bit integers, from tiny networks and a few pictures."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from config_files import DEMO, load_small
 from conftest import ROOT, small_data
 from random_weights import save_random_weights
+from tiny_detectors import retinanet, save_sure_weights
 
 from mmfft.deploy import export, load_network, open_session
 from mmfft.deploy.quantization import TrainingImages, quantize
@@ -20,21 +22,23 @@ from mmfft.runtime.reading import read_image
 TINY = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1])
 
 
-@pytest.fixture
-def cfg(digit_scenes):
+def classifier(digit_scenes):
     cfg = load_small('mmpretrain', digit_scenes)
     cfg.model.backbone.arch = TINY
     cfg.model.head.in_channels = 8
     return cfg
 
 
+@pytest.fixture
+def cfg(digit_scenes):
+    return classifier(digit_scenes)
+
+
 @pytest.fixture(scope='module')
 def files(digit_scenes, tmp_path_factory):
     """A folder with a file in float32, one in float16, and one in 8 bits."""
     folder = tmp_path_factory.mktemp('files')
-    cfg = load_small('mmpretrain', digit_scenes)
-    cfg.model.backbone.arch = TINY
-    cfg.model.head.in_channels = 8
+    cfg = classifier(digit_scenes)
     network = load_network(cfg, save_random_weights(cfg, folder))
     export(network, folder / 'float.onnx', (64, 64))
     export(network, folder / 'half.onnx', (64, 64), half=True)
@@ -185,6 +189,25 @@ def test_images_of_the_other_toolboxes(toolbox, digit_scenes):
         inner = inputs['image_size']
         assert (inner <= inputs['input'].shape[2:]).all()
         assert inner.dtype == np.int64
+
+
+def test_a_detector(digit_scenes, tmp_path):
+    cfg = load_small('mmdet', digit_scenes)
+    cfg.model = retinanet().model
+    cfg.model.bbox_head.num_classes = 10
+    network = load_network(cfg, save_sure_weights(cfg, tmp_path))
+    source, out = tmp_path / 'float.onnx', tmp_path / 'q.onnx'
+    export(network, source, (192, 256), dynamic=True)
+    done = quantize(cfg, source, out, images=2)
+    before, after = map(int, re.findall(r'\d+', done.change))
+    assert done.change == f'{before} objects before, {after} after'
+    assert before > 20 and abs(after - before) < before / 4
+    picture = next((digit_scenes / 'scenes' / 'images').rglob('*.png'))
+    counts = [
+        len(OnnxModel(path).predict(read_image(str(picture))).labels)
+        for path in (source, out)
+    ]
+    assert abs(counts[1] - counts[0]) < counts[0] / 4
 
 
 def _of_mmseg(cfg):
