@@ -112,7 +112,10 @@ class OpenVino(Engine):
         # Core.read_model tries all formats, and complains in each.
         frontend = FrontEndManager().load_by_framework('onnx')
         source = io.BytesIO(model) if isinstance(model, bytes) else str(model)
-        graph = frontend.convert(frontend.load(source))
+        loaded = frontend.load(source)
+        # Those of the compiled graph may have other names besides.
+        self.outputs = tuple(x.get_names()[0] for x in loaded.get_outputs())
+        graph = frontend.convert(loaded)
         # Where it puts the metadata of a file that has any.
         told = graph.get_rt_info()
         keys = told['framework'] if 'framework' in told else ()
@@ -125,7 +128,6 @@ class OpenVino(Engine):
         self._request = compiled.create_infer_request()
         self._lock = threading.Lock()
         self.inputs = tuple(x.any_name for x in compiled.inputs)
-        self.outputs = tuple(x.any_name for x in compiled.outputs)
 
     def run(
         self,

@@ -92,6 +92,32 @@ def test_what_may_be_left_out_is_heeded_if_given(path, runtime):
 
 
 @runtimes
+def test_an_output_that_is_an_inner_tensor_too(runtime):
+    """Its name is that of the output."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [
+            helper.make_node('Neg', ['input'], ['/inner']),
+            helper.make_node('Identity', ['/inner'], ['feature']),
+            helper.make_node('Relu', ['/inner'], ['relu']),
+        ],
+        'inner',
+        [value('input', TensorProto.FLOAT, [2])],
+        [value(name, TensorProto.FLOAT, [2]) for name in ('feature', 'relu')],
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8
+    )
+    engine = open_engine(model.SerializeToString(), runtime)
+    assert engine.outputs == ('feature', 'relu')
+    inputs = dict(input=np.array([-1, 2], np.float32))
+    feature, relu = engine.run(None, inputs)
+    assert feature.tolist() == [1, -2] and relu.tolist() == [1, 0]
+    (feature,) = engine.run(['feature'], inputs)
+    assert feature.tolist() == [1, -2]
+
+
+@runtimes
 def test_several_threads_may_call(path, weight, runtime):
     engine = open_engine(path, runtime)
 

@@ -14,10 +14,11 @@ from PIL import Image
 from random_weights import save_random_weights
 from tiny_detectors import save_sure_weights
 
-from mmfft.deploy import export, load_network
+from mmfft.deploy import check_shapes, export, load_network
+from mmfft.deploy.detections import largest_difference
 from mmfft.errors import ConfigError
 from mmfft.predict.toolbox_model import ToolboxModel
-from mmfft.runtime.engines import RUNTIMES
+from mmfft.runtime.engines import RUNTIMES, open_engine
 from mmfft.runtime.onnx_model import OnnxModel
 from mmfft.runtime.reading import read_image
 
@@ -143,6 +144,26 @@ def check_objects(found, expected):
     if found.masks is not None:
         assert expected.masks.any()
         assert (found.masks == expected.masks[order]).mean() > 0.9999
+
+
+def test_runtimes_agree_on_any_batch_and_size(models):
+    """Those that PyTorch is compared with when a file is exported."""
+    task = models[0].task
+    engines = [open_engine(models[1], runtime) for runtime in RUNTIMES]
+    rng = np.random.default_rng(0)
+    for batch, *size in check_shapes((64, 64), dynamic=True):
+        x = rng.standard_normal((batch, 3, *size)).astype(np.float32)
+        inputs = dict(input=x)
+        if task == 'detection':
+            inputs['image_size'] = np.array(size) - 5
+        expected, outputs = (e.run(None, inputs) for e in engines)
+        if task == 'detection':
+            assert (expected[1] >= 0).sum() > 5
+            assert largest_difference(outputs[:2], expected[:2]) < 1e-4
+        else:
+            np.testing.assert_allclose(
+                outputs[0], expected[0], atol=1e-5 * np.abs(expected[0]).max()
+            )
 
 
 def test_a_file_for_one_size(tmp_path, pictures):
