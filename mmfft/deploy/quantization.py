@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 import onnx
+import onnxruntime
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
@@ -307,12 +308,15 @@ def _quantize(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # It prints, and advises a preparation that the export has done.
+    # It prints, advises a preparation that the export has done, and warns of
+    # inputs with a default.
     logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(3)
     try:
         with redirect_stdout(io.StringIO()):
             yield
     finally:
+        onnxruntime.set_default_logger_severity(2)
         logging.disable(logging.NOTSET)
 
 
