@@ -28,7 +28,7 @@ from ..engine import build_model
 from ..errors import ConfigError, require_one_of
 from ..measure import time_in_turns
 from ..openmmlab.scopes import enter_scope, leaf_datasets
-from ..runtime.onnx_model import OnnxModel
+from ..runtime.onnx_model import ExportedFile
 from .onnx import check_graph, open_session
 from .testing import require_classes, require_task
 
@@ -116,7 +116,7 @@ def quantize(
         require_one_of('kinds', kind, KINDS)
     if Path(out).exists():
         raise ConfigError(f'{str(out)!r} exists, and would be overwritten')
-    file = OnnxModel(path)
+    file = ExportedFile(path)
     require_task(cfg, file)
     model = onnx.load(path)
     _require_float32(model, path)
@@ -154,7 +154,7 @@ class TrainingImages(ort.CalibrationDataReader):
 
     Args:
         cfg (Config): Config of a toolbox.
-        file (OnnxModel): File whose inputs they are.
+        file (ExportedFile): File whose inputs they are.
         count (int): Number of images, if there are as many.
 
     Attributes:
@@ -165,7 +165,7 @@ class TrainingImages(ort.CalibrationDataReader):
             classes than the file.
     """
 
-    def __init__(self, cfg: Config, file: OnnxModel, count: int) -> None:
+    def __init__(self, cfg: Config, file: ExportedFile, count: int) -> None:
         enter_scope(cfg)
         check_data(cfg, 'train')
         loader = Runner.build_dataloader(_loader(cfg), seed=0)

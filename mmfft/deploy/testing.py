@@ -13,7 +13,7 @@ from ..engine import build_runner
 from ..errors import ConfigError
 from ..openmmlab.scopes import choose_by_scope, toolbox
 from ..runtime.objects import place_objects
-from ..runtime.onnx_model import OnnxModel
+from ..runtime.onnx_model import ExportedFile
 
 TASKS = dict(
     mmpretrain='classification', mmdet='detection', mmseg='segmentation'
@@ -29,10 +29,10 @@ class ExportedModel(BaseModel):
 
     Args:
         model (nn.Module): Model of the config, whose network is not run.
-        file (OnnxModel): File that is run in its place.
+        file (ExportedFile): File that is run in its place.
     """
 
-    def __init__(self, model: nn.Module, file: OnnxModel) -> None:
+    def __init__(self, model: nn.Module, file: ExportedFile) -> None:
         super().__init__(model.data_preprocessor)
         self.model = model
         self.file = file
@@ -100,12 +100,12 @@ class ExportedModel(BaseModel):
         return self.model.add_pred_to_datasample(samples, found)
 
 
-def exported_runner(cfg: Config, file: OnnxModel) -> Runner:
+def exported_runner(cfg: Config, file: ExportedFile) -> Runner:
     """Build the Runner of a config's test for an exported file.
 
     Args:
         cfg (Config): Config with the options of the test, changed in place.
-        file (OnnxModel): File of ``tools/deployment/export_onnx.py``.
+        file (ExportedFile): File of ``tools/deployment/export_onnx.py``.
 
     Returns:
         Runner: Runner whose ``test()`` returns the config's metrics.
@@ -123,12 +123,12 @@ def exported_runner(cfg: Config, file: OnnxModel) -> Runner:
     return runner
 
 
-def require_task(cfg: Config, file: OnnxModel) -> None:
+def require_task(cfg: Config, file: ExportedFile) -> None:
     """See that a file is for the task of a config's toolbox.
 
     Args:
         cfg (Config): Config of a toolbox.
-        file (OnnxModel): Exported file.
+        file (ExportedFile): Exported file.
 
     Raises:
         ConfigError: If it is not.
@@ -141,11 +141,11 @@ def require_task(cfg: Config, file: OnnxModel) -> None:
         )
 
 
-def require_classes(file: OnnxModel, dataset, name: str) -> None:
+def require_classes(file: ExportedFile, dataset, name: str) -> None:
     """See that a file has the classes of a data set, if that tells any.
 
     Args:
-        file (OnnxModel): Exported file.
+        file (ExportedFile): Exported file.
         dataset (Dataset): Data set of a toolbox.
         name (str): What it is to the config, for the message.
 

@@ -24,8 +24,8 @@ NOT_JSON = (
 )
 
 
-class OnnxModel:
-    """A model in a file of ``tools/deployment/export_onnx.py``.
+class ExportedFile:
+    """A whole network in a file of ``tools/deployment/export_onnx.py``.
 
     Args:
         path (str | Path): Path of the file.
@@ -36,15 +36,12 @@ class OnnxModel:
         engine (Engine): The network, names in and arrays out.
         task (str): What the model does, see :class:`Prediction`.
         classes (tuple[str, ...]): Names of the classes.
-        palette (tuple[tuple[int, int, int], ...] | None): RGB colour of each
-            class, if the file has any.
         metadata (dict): What the file tells, see docs/deployment.md.
 
     Raises:
         ConfigError: If the runtime is another one or not installed, or the
             file does not exist, cannot be read, was written by another
-            program, ends before classes, boxes or pixels are known, or does
-            not tell how to prepare an image.
+            program, or ends before classes, boxes or pixels are known.
     """
 
     def __init__(self, path: str | Path, runtime: str = 'onnxruntime') -> None:
@@ -67,6 +64,48 @@ class OnnxModel:
                 f'of {TASKS} are whole models: '
                 + self.metadata.get('features_because', 'see its export')
             )
+        self.classes = tuple(self.metadata['classes'])
+
+    def require_size(self, size: Size, original: Size | None = None) -> None:
+        """Check that the file takes an input of some size.
+
+        Args:
+            size (tuple[int, int]): Height and width of the input.
+            original (tuple[int, int], optional): Those of the image from
+                which it was made, for the message. Defaults to none.
+
+        Raises:
+            ConfigError: If the file is for another size alone.
+        """
+        known = self.metadata['input_size']
+        if not self.metadata['dynamic'] and list(size) != known:
+            image = f' of {_words(original)}' if original else ''
+            raise ConfigError(
+                f'an image{image} becomes an input of {_words(size)}, and '
+                f'{self.path!r} takes only {_words(known)}: export it with '
+                '--dynamic'
+            )
+
+
+class OnnxModel(ExportedFile):
+    """An exported network with what comes before and after it.
+
+    Args:
+        path (str | Path): Path of the file.
+        runtime (str): As of :class:`ExportedFile`. Defaults to
+            ``'onnxruntime'``.
+
+    Attributes:
+        palette (tuple[tuple[int, int, int], ...] | None): RGB colour of each
+            class, if the file has any.
+
+    Raises:
+        ConfigError: As :class:`ExportedFile` does, or if the file does not
+            tell how to prepare an image.
+    """
+
+    def __init__(self, path: str | Path, runtime: str = 'onnxruntime') -> None:
+        super().__init__(path, runtime)
         if 'unknown_steps' in self.metadata:
             raise ConfigError(
                 f'{self.path!r} does not tell how an image is prepared: '
@@ -76,7 +115,6 @@ class OnnxModel:
         self._prepare = Preparation(
             **{k: v for k, v in self.metadata.items() if k in names}
         )
-        self.classes = tuple(self.metadata['classes'])
         palette = self.metadata.get('palette')
         self.palette = palette and tuple(map(tuple, palette))
 
@@ -114,26 +152,6 @@ class OnnxModel:
             palette=self.palette,
             **answer(values, inner, size),
         )
-
-    def require_size(self, size: Size, original: Size | None = None) -> None:
-        """Check that the file takes an input of some size.
-
-        Args:
-            size (tuple[int, int]): Height and width of the input.
-            original (tuple[int, int], optional): Those of the image from
-                which it was made, for the message. Defaults to none.
-
-        Raises:
-            ConfigError: If the file is for another size alone.
-        """
-        known = self.metadata['input_size']
-        if not self.metadata['dynamic'] and list(size) != known:
-            image = f' of {_words(original)}' if original else ''
-            raise ConfigError(
-                f'an image{image} becomes an input of {_words(size)}, and '
-                f'{self.path!r} takes only {_words(known)}: export it with '
-                '--dynamic'
-            )
 
     def _classify(self, values: np.ndarray, inner: Size, size: Size) -> dict:
         ((logits,),) = self.engine.run(['logits'], dict(input=values))

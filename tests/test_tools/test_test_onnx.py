@@ -25,8 +25,9 @@ SEG = 'configs/demo/cdfformer-nano_fpn_1xb2-2k_digit-scenes-192x256.py'
 def both(tmp_path, call_tool, digit_scenes):
     """Function that exports and tests; metrics and predictions of each."""
 
-    def run(config, dynamic):
+    def run(config, dynamic, **changes):
         cfg = load(config)
+        cfg.merge_from_dict(changes)
         is_detector = cfg.default_scope == 'mmdet'
         save = save_sure_weights if is_detector else save_random_weights
         weights = save(cfg, tmp_path)
@@ -43,6 +44,7 @@ def both(tmp_path, call_tool, digit_scenes):
             call_tool(
                 *(tool, ROOT / config, model, '--out', *out, '--cfg-options'),
                 *small_data(cfg.default_scope, digit_scenes),
+                *(f'{key}={value}' for key, value in changes.items()),
                 cwd=tmp_path,
             )
             results.append([load_results(path) for path in out])
@@ -60,8 +62,17 @@ def test_a_classifier(both):
         )
 
 
-def test_a_segmentor(both):
-    (metrics, samples), (others, other_samples) = both(SEG, dynamic=False)
+@pytest.mark.parametrize('mode', ['whole', 'slide'])
+def test_a_segmentor(both, mode):
+    changes = {'model.test_cfg.mode': mode}
+    if mode == 'slide':
+        size = {'model.backbone.img_size': (96, 128)}
+        window = dict(crop_size=(96, 128), stride=(64, 96))
+        changes |= size | {
+            f'model.test_cfg.{key}': value for key, value in window.items()
+        }
+    results = both(SEG, dynamic=False, **changes)
+    (metrics, samples), (others, other_samples) = results
     assert others == pytest.approx(metrics, abs=0.01)
     for one, other in zip(samples, other_samples, strict=True):
         one, other = (s['pred_sem_seg']['data'] for s in (one, other))

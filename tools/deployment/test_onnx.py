@@ -16,7 +16,7 @@ from mmfft.engine import (
     load_config,
 )
 from mmfft.runtime.engines import RUNTIMES
-from mmfft.runtime.onnx_model import OnnxModel
+from mmfft.runtime.onnx_model import ExportedFile
 
 
 def parse_args():
@@ -50,7 +50,7 @@ def main():
         cfg = load_config(args.config, args.work_dir, args.cfg_options)
         apply_test_options(cfg, None, args.out)
         check_data(cfg, 'test')
-        runner = exported_runner(cfg, OnnxModel(args.model, args.runtime))
+        runner = exported_runner(cfg, ExportedFile(args.model, args.runtime))
         if not args.skip_data_check:
             check_before_run(cfg, runner.logger, 'test')
         dump_metrics(runner.test(), args.out)
