@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from torch._inductor import cpu_vec_isa
 from torch.export import Dim, export
 
 from mmfft.models import CDFFormer, DFFormer, GFNet, GFNetPyramid
@@ -45,7 +46,7 @@ def check(run, model, sizes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', BACKBONES)
+@pytest.mark.parametrize('name', ['dfformer', 'cdfformer', 'gfnet-h'])
 def test_one_graph_for_any_batch_and_size(name):
     model = build(name)
     program = export(
@@ -76,8 +77,10 @@ def test_a_graph_for_one_size_and_any_batch(tmp_path):
     not shutil.which(os.environ.get('CXX', 'g++')),
     reason='PyTorch generates C++ for a CPU, and there is no compiler',
 )
-def test_compiled_ahead_of_time(tmp_path):
-    """A library for images of any size, without Python."""
+def test_compiled_ahead_of_time(tmp_path, monkeypatch):
+    """A library for images of any size."""
+    # PyTorch tries vector instructions out, which takes 40 s.
+    monkeypatch.setattr(cpu_vec_isa, 'valid_vec_isa_list', lambda: [])
     model = build('gfnet')
     program = export(
         model, (torch.randn(2, 3, 64, 96),), dynamic_shapes=ANY_SIZE
@@ -87,7 +90,7 @@ def test_compiled_ahead_of_time(tmp_path):
         package_path=str(tmp_path / 'model.pt2'),
         # It is not to be fast, but to be there soon.
         inductor_configs={
-            'aot_inductor.compile_wrapper_opt_level': 'O0',
+            'aot_inductor.debug_compile': True,
             'aot_inductor.precompile_headers': False,
             'cpp_cache_precompile_headers': False,
         },
