@@ -4,6 +4,7 @@ import gc
 import importlib
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import threading
@@ -204,6 +205,16 @@ def quick_runs(monkeypatch):
 def no_test_inherits_managers(forget_managers):
     """The scope that a test sets must not affect what the next one builds."""
     forget_managers()
+
+
+@pytest.fixture(autouse=True)
+def no_test_inherits_signal_handlers():
+    """A command line that was interrupted leaves the next Ctrl-C to kill."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

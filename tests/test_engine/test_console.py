@@ -55,9 +55,7 @@ def reset_signals():
         # Which a process in the background of a shell does not have.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    yield reset
-    reset()
-    signal.signal(signal.SIGINT, before[signal.SIGINT])
+    return reset
 
 
 @pytest.fixture
