@@ -209,9 +209,13 @@ def no_test_inherits_managers(forget_managers):
 
 @pytest.fixture(autouse=True)
 def no_test_inherits_signal_handlers():
-    """A command line that was interrupted leaves the next Ctrl-C to kill."""
+    """A command line that was interrupted leaves the next Ctrl-C to kill.
+
+    A process in the background of a shell ignores it.
+    """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
     before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

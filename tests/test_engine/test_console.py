@@ -52,8 +52,6 @@ def reset_signals():
     def reset():
         for number, handler in before.items():
             signal.signal(number, handler)
-        # Which a process in the background of a shell does not have.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     return reset
 
