@@ -42,7 +42,11 @@ MODELS = Registry(
     'model',
     parent=MMENGINE_MODELS,
     scope='mmfft',
-    locations=['mmfft.backbones', 'mmfft.heads'],
+    locations=[
+        'mmfft.backbones',
+        'mmfft.data_preprocessors',
+        'mmfft.heads',
+    ],
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     'optimizer wrapper constructor',

@@ -1,12 +1,16 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import copy
 import warnings
+from collections.abc import Sequence
 
 from mmengine.logging import print_log
 from mmengine.model import BaseModule
+from torch import Tensor
 
 from .. import models
 from ..errors import ConfigError, require_whole_number
+from ..openmmlab.valid_sizes import read_valid_sizes
+from ..ops.spectrum import Grid
 
 
 class FourierBackbone(models.FourierBackbone, BaseModule):
@@ -79,6 +83,26 @@ class FourierBackbone(models.FourierBackbone, BaseModule):
 
     def _log(self, message: str, level: int) -> None:
         print_log(message, logger='current', level=level)
+
+    def forward(
+        self, x: Tensor, valid_sizes: Sequence[Grid] | None = None
+    ) -> tuple[Tensor, ...]:
+        """Image to features, see the model.
+
+        Args:
+            x (Tensor): Shape ``(B, in_channels, H, W)``.
+            valid_sizes (Sequence[tuple[int, int]], optional): ``(h, w)`` of
+                each image. Defaults to what one of
+                :mod:`mmfft.data_preprocessors` has given the batch; otherwise
+                to the whole ``(H, W)``.
+
+        Returns:
+            tuple[Tensor]: One contiguous ``(B, C, H, W)`` for each of
+            ``out_indices``.
+        """
+        if valid_sizes is None:
+            valid_sizes = read_valid_sizes(x)
+        return super().forward(x, valid_sizes)
 
     def _freeze_stages(self) -> None:
         if self.frozen_stages < 0:

@@ -20,6 +20,7 @@ from ..layers.torchscript import fix_traced_size, refuse_script
 from ..ops.dispatch import is_recorded
 from ..ops.spectrum import Grid
 from .initialization import INITS, LayerTypes, initialize
+from .valid_sizes import forward_each_size
 
 _LOGGER = logging.getLogger('mmfft')
 
@@ -259,17 +260,45 @@ class FourierBackbone(nn.Module):
                 outs.append(x)
         return outs
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+    def forward(
+        self, x: Tensor, valid_sizes: Sequence[Grid] | None = None
+    ) -> tuple[Tensor, ...]:
         """Image to features.
 
         Args:
             x (Tensor): Shape ``(B, in_channels, H, W)``.
+            valid_sizes (Sequence[tuple[int, int]], optional): ``(h, w)`` of
+                each image of a batch that is padded on the right and below.
+                Its features are then those of the image alone, whatever the
+                padding and the other images are, and zero beyond it. The
+                filters and the routing of ``(H, W)`` see the padding
+                otherwise. Defaults to None, for the whole ``(H, W)``.
 
         Returns:
             tuple[Tensor]: One contiguous ``(B, C, H, W)`` for each of
             ``out_indices``.
+
+        Raises:
+            TypeError: If the image is not a floating-point tensor.
+            ValueError: If it has another shape or is too small for the stem.
+            ConfigError: If ``valid_sizes`` do not fit the batch, or while a
+                graph is exported, which cannot hold them.
         """
         _check_image(x, self.in_channels, self.min_image_size)
+        if isinstance(valid_sizes, torch.fx.Proxy):
+            _refuse_sizes(valid_sizes)  # whatever the graph is called with
+        elif valid_sizes is not None:
+            grids = self.grids((x.shape[2], x.shape[3]))
+            return forward_each_size(
+                self._forward_whole,
+                x,
+                valid_sizes,
+                [grids[i] for i in self.out_indices],
+                self.min_image_size,
+            )
+        return self._forward_whole(x)
+
+    def _forward_whole(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = self.forward_levels(x, self.out_indices)
         return tuple(
             getattr(self, f'norm{i}')(out).permute(0, 3, 1, 2).contiguous()
@@ -496,6 +525,15 @@ class FourierBackbone(nn.Module):
         return ', '.join(
             f'{count} {kind} from {old[0]}x{old[1]} to {new[0]}x{new[1]}'
             for (kind, old, new), count in changes.items()
+        )
+
+
+@torch.fx.wrap
+def _refuse_sizes(valid_sizes: Sequence[Grid] | None) -> None:
+    if valid_sizes is not None:
+        raise ConfigError(
+            'valid_sizes are not a part of a graph of torch.fx: give it '
+            'images without padding'
         )
 
 

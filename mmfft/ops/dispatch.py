@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from ..after_import import after_import
 from ..errors import require_one_of
 from . import fft, matmul
 from .composed import ComposedFilter, Transform
@@ -42,6 +43,11 @@ def takes_plain_operators() -> bool:
         return True
     if _forced is not None:
         return _forced == 'export'
+    return is_exported()
+
+
+def is_exported() -> bool:
+    """Whether a graph is made that leaves Python."""
     # Dynamo answers yes to is_exporting, also where it only compiles; the
     # exporters do without it unless asked for (strict=True).
     exporting = _is_exporting() or torch.onnx.is_in_onnx_export()
@@ -80,6 +86,28 @@ def _is_in_torch_func() -> bool:
 # What torch.compiler.assume_constant_result does, without importing the
 # compiler: the answer is that of the moment of tracing, which it guards.
 _is_in_torch_func._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def run_by_python(function: Callable) -> Callable:
+    """Keep the compiler out of a function and out of what it calls.
+
+    What ``torch.compiler.disable`` does, without importing the compiler, which
+    takes a second. With ``fullgraph=True`` calling the function is an error.
+
+    Args:
+        function (Callable): The function.
+
+    Returns:
+        Callable: What is to be called instead of it.
+    """
+    called = function
+
+    def disable(decorators: ModuleType) -> None:
+        nonlocal called
+        called = decorators.disable(function)
+
+    after_import('torch._dynamo.decorators', disable)
+    return lambda *args: called(*args)
 
 
 def guard_or_false(condition: bool | torch.SymBool) -> bool:

@@ -66,7 +66,7 @@ class FilterStatsHook(Hook):
         self._filters: dict[str, HalfSpectrum] = {}
         self._dynamic: dict[str, DynamicFilter] = {}
         self._handles: list = []
-        self._distances: dict[str, Tensor] = {}
+        self._routings: dict[str, list[Tensor]] = {}
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take the weights of the start from a checkpoint that is resumed.
@@ -144,8 +144,9 @@ class FilterStatsHook(Hook):
     def _note(
         self, name: str, layer: DynamicFilter, module: nn.Module, args, out
     ) -> None:
-        # With activation checkpointing this happens twice, with one result.
-        self._distances[name] = distance_from_uniform(
+        # Once for each size of `valid_sizes`; with activation checkpointing
+        # twice, which does not change the mean.
+        self._routings.setdefault(name, []).append(
             layer.softmax_over_filters(out.float())
         )
 
@@ -159,14 +160,17 @@ class FilterStatsHook(Hook):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        distances, self._distances = self._distances, {}
-        if self._dynamic and not distances:
+        routings, self._routings = self._routings, {}
+        if self._dynamic and not routings:
             runner.logger.warning(
                 'FilterStatsHook cannot see the routing of a compiled model: '
                 'only filter_moved is logged'
             )
             self._dynamic = {}
-        scalars = {f'routing/{n}': value for n, value in distances.items()}
+        scalars = {
+            f'routing/{name}': distance_from_uniform(torch.cat(parts))
+            for name, parts in routings.items()
+        }
         for name, layer in self._filters.items():
             scalars[f'filter_moved/{name}'] = _moved(
                 layer.weight, self._start[name], layer.size

@@ -1,0 +1,93 @@
+# Copyright (c) mmfft authors. All rights reserved.
+"""Images of several sizes in one padded batch."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..ops.dispatch import is_exported, run_by_python
+from ..ops.spectrum import Grid
+
+
+@run_by_python
+def forward_each_size(
+    forward: Callable[[Tensor], tuple[Tensor, ...]],
+    x: Tensor,
+    valid_sizes: Sequence[Grid],
+    grids: Sequence[Grid],
+    least: int,
+) -> tuple[Tensor, ...]:
+    """Run a network on each image of a batch without its padding.
+
+    Images of one size are run together. What the features have beyond an
+    image is zero. A compiled network runs such a batch uncompiled.
+
+    Args:
+        forward (Callable): Network, of ``(B, C, H, W)`` to features of the
+            same layout.
+        x (Tensor): Batch of shape ``(B, C, H, W)``.
+        valid_sizes (Sequence[tuple[int, int]]): ``(h, w)`` of each image,
+            which is the upper left part of its ``(H, W)``.
+        grids (Sequence[tuple[int, int]]): Size of each of the features of a
+            whole ``(H, W)``.
+        least (int): Shortest side of an image that the network takes.
+
+    Returns:
+        tuple[Tensor]: Features of the sizes ``grids``.
+
+    Raises:
+        ConfigError: If the sizes do not fit the batch, or a graph is exported
+            or traced, which cannot hold them.
+    """
+    if is_exported() or torch.jit.is_tracing():
+        raise ConfigError(
+            'valid_sizes cannot be a part of an exported or traced graph: '
+            'export without them, and give the graph images without padding'
+        )
+    images_of = _images_by_size(valid_sizes, x, least)
+    if set(images_of) <= {tuple(x.shape[2:])}:
+        return forward(x)
+    parts, order = [], []
+    for (rows, columns), images in images_of.items():
+        part = x[:, :, :rows, :columns]
+        parts.append(forward(part if len(images) == len(x) else part[images]))
+        order += images
+    backwards = sorted(range(len(order)), key=order.__getitem__)
+    # Most batches are in order: each image has a size of its own, or all one.
+    moved = order != sorted(order)
+    outs = []
+    for grid, features in zip(grids, zip(*parts)):
+        out = torch.cat([_pad(f, grid) for f in features])
+        outs.append(out[backwards] if moved else out)
+    return tuple(outs)
+
+
+def _images_by_size(
+    valid_sizes: Sequence[Grid], x: Tensor, least: int
+) -> dict[Grid, list[int]]:
+    if len(valid_sizes) != len(x):
+        raise ConfigError(
+            'valid_sizes must have the (height, width) of each of the '
+            f'{len(x)} images of the batch, got {len(valid_sizes)} sizes'
+        )
+    images_of: dict[Grid, list[int]] = {}
+    for i, size in enumerate(valid_sizes):
+        rows, columns = map(int, size)
+        if not (
+            least <= rows <= x.shape[2] and least <= columns <= x.shape[3]
+        ):
+            raise ConfigError(
+                f'valid_sizes[{i}] must be (height, width), of at least '
+                f'{least} and at most {tuple(x.shape[2:])} pixels, got '
+                f'{tuple(size)}'
+            )
+        images_of.setdefault((rows, columns), []).append(i)
+    return images_of
+
+
+def _pad(features: Tensor, grid: Grid) -> Tensor:
+    rows, columns = features.shape[2:]
+    return F.pad(features, (0, grid[1] - columns, 0, grid[0] - rows))
