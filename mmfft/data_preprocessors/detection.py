@@ -9,8 +9,11 @@ from ..registry import MODELS
 class DetDataPreprocessor(data_preprocessors.DetDataPreprocessor):
     """mmdet's own, for features that do not depend on padding.
 
-    A backbone of mmfft computes each image of the batch at its own size. With
-    ``pad_size_divisor=1`` an image alone is not padded at all.
+    A backbone of mmfft computes each image of the batch at its own size; the
+    features of the padding are zero. Heads are trained to find nothing there:
+    ``pad_shape``, by which mmdet ignores anchors in training but not in
+    testing, is that of the batch. With ``pad_size_divisor=1`` an image alone
+    is not padded at all.
 
     Args:
         *args: Arguments of ``mmdet.models.DetDataPreprocessor``.
@@ -32,5 +35,8 @@ class DetDataPreprocessor(data_preprocessors.DetDataPreprocessor):
         if training and self.batch_augments is not None:
             # They resize batches.
             sizes = [sample.img_shape[:2] for sample in data['data_samples']]
+        if training:
+            for sample in data['data_samples']:
+                sample.set_metainfo(dict(pad_shape=sample.batch_input_shape))
         give_valid_sizes(data['inputs'], sizes)
         return data
