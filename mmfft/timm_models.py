@@ -109,7 +109,7 @@ class FourierClassifier(nn.Module):
             other models of timm can change and these cannot. Defaults to
             what it is.
         **kwargs: Other arguments of the backbone, such as
-            ``filter_resize``.
+            ``filter_resize`` and ``boundary``.
 
     Raises:
         ConfigError: If an argument is out of its range.

@@ -54,6 +54,8 @@ class GlobalFilter2d(_ChannelsFirst, GlobalFilter):
             for, ideally those of the maps in training; on any other map the
             filters are resized. Defaults to 14.
         filter_resize (str): See :class:`HalfSpectrum`.
+        boundary (str | tuple[str, str]): See :class:`HalfSpectrum`. Defaults
+            to ``'circular'``.
 
     Raises:
         ConfigError: If an argument is out of its range.
@@ -76,6 +78,8 @@ class DynamicFilter2d(_ChannelsFirst, DynamicFilter):
         act_layer (Callable): Makes the activation after the expansion.
             Defaults to StarReLU.
         filter_resize (str): See :class:`HalfSpectrum`.
+        boundary (str | tuple[str, str]): See :class:`HalfSpectrum`. Defaults
+            to ``'circular'``.
 
     Raises:
         ConfigError: If an argument is out of its range.

@@ -52,6 +52,8 @@ class DynamicFilter(nn.Module):
         act_layer (Callable): Makes the activation after the expansion; the
             routing MLP keeps StarReLU, as published. Defaults to StarReLU.
         filter_resize (str): See :class:`HalfSpectrum`.
+        boundary (str | tuple[str, str]): See :class:`HalfSpectrum`. Defaults
+            to ``'circular'``.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class DynamicFilter(nn.Module):
         reweight_ratio: float = 0.25,
         act_layer: Callable[[], nn.Module] = StarReLU,
         filter_resize: str = 'bicubic',
+        boundary: str | tuple[str, str] = 'circular',
     ):
         super().__init__()
         require_whole_number('num_filters', num_filters, 1)
@@ -86,7 +89,7 @@ class DynamicFilter(nn.Module):
         self.reweight = mlp(
             dim, routing_hidden, num_filters * hidden, StarReLU
         )
-        self.basis = HalfSpectrum(grid, num_filters, filter_resize)
+        self.basis = HalfSpectrum(grid, num_filters, filter_resize, boundary)
         self.pwconv2 = Linear(hidden, dim, bias=False)
 
     def routing(self, x: Tensor) -> Tensor:
@@ -103,5 +106,7 @@ class DynamicFilter(nn.Module):
         """``(B, H, W, C) -> (B, H, W, C)``."""
         routing = self.routing(x)
         x = self.act1(self.pwconv1(x))
-        x = dynamic_spectral_filter(x, routing, self.basis(x.shape[1:3]))
+        x = self.basis.filter_map(
+            x, lambda x, basis: dynamic_spectral_filter(x, routing, basis)
+        )
         return self.pwconv2(x)

@@ -24,17 +24,23 @@ class GlobalFilter(nn.Module):
         grid (int | tuple[int, int]): ``(H, W)`` that the filters are stored
             for; one number for a square.
         filter_resize (str): See :class:`HalfSpectrum`.
+        boundary (str | tuple[str, str]): See :class:`HalfSpectrum`. Defaults
+            to ``'circular'``.
     """
 
     def __init__(
-        self, dim: int, grid: int | Grid, filter_resize: str = 'bicubic'
+        self,
+        dim: int,
+        grid: int | Grid,
+        filter_resize: str = 'bicubic',
+        boundary: str | tuple[str, str] = 'circular',
     ):
         super().__init__()
-        self.filter = HalfSpectrum(grid, dim, filter_resize)
+        self.filter = HalfSpectrum(grid, dim, filter_resize, boundary)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""
-        return spectral_filter(x, self.filter(x.shape[1:3]))
+        return self.filter.filter_map(x, spectral_filter)
 
 
 class ExpandedGlobalFilter(nn.Module):
@@ -52,6 +58,8 @@ class ExpandedGlobalFilter(nn.Module):
             Defaults to 2.
         act_layer (Callable): Makes the activation. Defaults to StarReLU.
         filter_resize (str): See :class:`HalfSpectrum`.
+        boundary (str | tuple[str, str]): See :class:`HalfSpectrum`. Defaults
+            to ``'circular'``.
     """
 
     def __init__(
@@ -61,16 +69,17 @@ class ExpandedGlobalFilter(nn.Module):
         expansion_ratio: float = 2,
         act_layer: Callable[[], nn.Module] = StarReLU,
         filter_resize: str = 'bicubic',
+        boundary: str | tuple[str, str] = 'circular',
     ):
         super().__init__()
         hidden = int(expansion_ratio * dim)
         self.pwconv1 = Linear(dim, hidden, bias=False)
         self.act1 = act_layer()
-        self.filter = HalfSpectrum(grid, hidden, filter_resize)
+        self.filter = HalfSpectrum(grid, hidden, filter_resize, boundary)
         self.pwconv2 = Linear(hidden, dim, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, H, W, C) -> (B, H, W, C)``."""
         x = self.act1(self.pwconv1(x))
-        x = spectral_filter(x, self.filter(x.shape[1:3]))
+        x = self.filter.filter_map(x, spectral_filter)
         return self.pwconv2(x)

@@ -11,7 +11,8 @@ class GridParameter(nn.Module):
     """A parameter that belongs to a grid and can be read on any other.
 
     A subclass defines how to :meth:`resize` it, and :meth:`guess_grid` for
-    weights that come without a grid. A state dict of another grid loads:
+    weights that come without a grid. It may :meth:`read` more than the
+    resized weight. A state dict of another grid loads:
     its weight is resized to this module's grid.
 
     Args:
@@ -46,8 +47,16 @@ class GridParameter(nn.Module):
         """Grid of a weight from a checkpoint that does not tell it."""
         raise NotImplementedError
 
+    def is_as_stored(self, grid: Grid) -> bool:
+        """Whether an input of size ``grid`` takes the weight as it is."""
+        return same_grid(grid, self.size)
+
+    def read(self, weight: Tensor, grid: Grid) -> Tensor:
+        """What an input of size ``grid`` takes, made of the weight."""
+        return self.resize(weight, self.size, grid)
+
     def forward(self, grid: Grid) -> Tensor:
-        """The parameter on ``grid``.
+        """The parameter for an input of size ``grid``.
 
         Without gradients a resized parameter is kept until the grid or the
         parameter changes, so that evaluating images of one size resizes once.
@@ -66,8 +75,8 @@ class GridParameter(nn.Module):
         grid, weight = (rows, columns), self.weight
         if not is_static(grid):
             # A symbol of an exported graph: the size comes at run time.
-            return self.resize(weight, self.size, grid)
-        if same_grid(grid, self.size):
+            return self.read(weight, grid)
+        if self.is_as_stored(grid):
             return weight
         if (
             torch.is_grad_enabled()
@@ -75,7 +84,7 @@ class GridParameter(nn.Module):
             # A weight made in inference mode has no version counter.
             or weight.is_inference()
         ):
-            return self.resize(weight, self.size, grid)
+            return self.read(weight, grid)
         return self._resize_once(weight, grid)
 
     def _resize_once(self, weight: Tensor, grid: Grid) -> Tensor:
@@ -83,7 +92,7 @@ class GridParameter(nn.Module):
         if weight.is_cuda:
             # A graph has to resize by itself: what is kept may be dropped.
             if torch.cuda.is_current_stream_capturing():
-                return self.resize(weight, self.size, grid)
+                return self.read(weight, grid)
             stream = torch.cuda.current_stream(weight.device).cuda_stream
         key = (
             grid,
@@ -98,7 +107,7 @@ class GridParameter(nn.Module):
         if kept is None or kept[0] != key:
             # No inference tensor: it serves every mode.
             with torch.inference_mode(False), torch.no_grad():
-                resized = self.resize(weight, self.size, grid)
+                resized = self.read(weight, grid)
             # While the weight's memory is held, no other gets its address.
             kept = self._kept = (key, resized, weight.detach())
         return kept[1]

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..layers import AFNO2D, DynamicFilter, ExpandedGlobalFilter, SepConv
+from ..ops.boundary import boundary_of_axes, is_circular
 from ..ops.spectrum import Grid
 from .metaformer import MetaFormer
 
@@ -41,6 +42,11 @@ class DFFormer(MetaFormer):
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
+        boundary (str | tuple[str, str]): What filters see beyond the border
+            of a map, ``'circular'``, ``'zero'``, ``'reflect'`` or
+            ``(height, width)`` of them, see :func:`mmfft.ops.extend`.
+            ``'SepConv'`` sees zeros in any case, ``'AFNO2D'`` can only be
+            circular. Defaults to ``'circular'``, as published.
         **kwargs: Arguments of :class:`MetaFormer`.
     """
 
@@ -63,6 +69,7 @@ class DFFormer(MetaFormer):
         num_filters: int = 4,
         reweight_ratio: float = 0.25,
         filter_resize: str = 'bicubic',
+        boundary: str | tuple[str, str] = 'circular',
         **kwargs,
     ):
         if token_mixers is None:
@@ -80,6 +87,12 @@ class DFFormer(MetaFormer):
         self.num_filters = num_filters
         self.reweight_ratio = reweight_ratio
         self.filter_resize = filter_resize
+        self.boundary = boundary_of_axes(boundary)
+        if 'AFNO2D' in self.token_mixers and not is_circular(self.boundary):
+            raise ConfigError(
+                f'boundary={boundary!r}: AFNO2D, among the token_mixers, '
+                "mixes the spectrum by a network and is always 'circular'"
+            )
         super().__init__(arch, **kwargs)
 
     def arguments_of(self, weights: dict[str, Tensor]) -> dict[str, object]:
@@ -122,6 +135,7 @@ class DFFormer(MetaFormer):
                 reweight_ratio=self.reweight_ratio,
                 act_layer=act_layer,
                 filter_resize=self.filter_resize,
+                boundary=self.boundary,
             )
         if mixer == 'ExpandedGlobalFilter':
             return ExpandedGlobalFilter(
@@ -129,6 +143,7 @@ class DFFormer(MetaFormer):
                 grid,
                 act_layer=act_layer,
                 filter_resize=self.filter_resize,
+                boundary=self.boundary,
             )
         if mixer == 'AFNO2D':
             return AFNO2D(dim, act_layer=act_layer)

@@ -89,6 +89,7 @@ class GFNetBlock(nn.Module):
         drop_path (float): Rate of stochastic depth.
         layer_scale (float, optional): Initial gamma; None for no gamma.
         filter_resize (str): See :func:`mmfft.ops.resize_filter`.
+        boundary (str | tuple[str, str]): See :func:`mmfft.ops.extend`.
     """
 
     def __init__(
@@ -98,10 +99,11 @@ class GFNetBlock(nn.Module):
         drop_path: float,
         layer_scale: float | None,
         filter_resize: str,
+        boundary: str | tuple[str, str],
     ):
         super().__init__()
         self.norm1 = _norm(dim)
-        self.token_mixer = GlobalFilter(dim, grid, filter_resize)
+        self.token_mixer = GlobalFilter(dim, grid, filter_resize, boundary)
         self.norm2 = _norm(dim)
         self.mlp = mlp(dim, 4 * dim, dim, nn.GELU, bias=True)
         self.gamma = (
@@ -134,6 +136,10 @@ class GFNet(FourierBackbone):
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
+        boundary (str | tuple[str, str]): What filters see beyond the border
+            of a map, ``'circular'``, ``'zero'``, ``'reflect'`` or
+            ``(height, width)`` of them, see :func:`mmfft.ops.extend`.
+            Defaults to ``'circular'``, as published.
         out_indices (int | Sequence[int]): Blocks to return. Defaults to -1,
             the last.
         **kwargs: Other arguments of :class:`FourierBackbone`.
@@ -157,6 +163,7 @@ class GFNet(FourierBackbone):
         *,
         patch_size: int = 16,
         filter_resize: str = 'bicubic',
+        boundary: str | tuple[str, str] = 'circular',
         out_indices: int | Sequence[int] = -1,
         **kwargs,
     ):
@@ -168,7 +175,7 @@ class GFNet(FourierBackbone):
         self.pos_embed = PositionEmbedding(grid, dim)
         rates = drop_path_rates(self.drop_path_rate, self.num_levels)
         self.blocks = nn.ModuleList(
-            GFNetBlock(dim, grid, rate, None, filter_resize)
+            GFNetBlock(dim, grid, rate, None, filter_resize, boundary)
             for rate in rates[: self.out_indices[-1] + 1]
         )
         self._finish()
@@ -228,6 +235,10 @@ class GFNetPyramid(FourierBackbone):
         filter_resize (str): How filters are brought to another grid, at load
             and at forward, see :func:`mmfft.ops.resize_filter`. Defaults to
             ``'bicubic'``.
+        boundary (str | tuple[str, str]): What filters see beyond the border
+            of a map, ``'circular'``, ``'zero'``, ``'reflect'`` or
+            ``(height, width)`` of them, see :func:`mmfft.ops.extend`.
+            Defaults to ``'circular'``, as published.
         **kwargs: Arguments of :class:`FourierBackbone`.
 
     Raises:
@@ -271,6 +282,7 @@ class GFNetPyramid(FourierBackbone):
         arch: str | dict = 'h-ti',
         *,
         filter_resize: str = 'bicubic',
+        boundary: str | tuple[str, str] = 'circular',
         **kwargs,
     ):
         super().__init__(arch, **kwargs)
@@ -278,7 +290,12 @@ class GFNetPyramid(FourierBackbone):
         def build_block(stage: int, grid: Grid, drop_path: float) -> nn.Module:
             gamma = self.arch['layer_scale']
             return GFNetBlock(
-                self.dims[stage], grid, drop_path, gamma, filter_resize
+                self.dims[stage],
+                grid,
+                drop_path,
+                gamma,
+                filter_resize,
+                boundary,
             )
 
         self._build_stages(build_block)

@@ -2,6 +2,7 @@
 """Pure functions on tensors: the spectral filter and its resizing."""
 
 from . import flops
+from .boundary import BOUNDARIES, extend, extended_grid
 from .convolution import conv2d_to_channels_last
 from .dispatch import (
     KERNEL_PATHS,
@@ -20,12 +21,15 @@ from .spectral import (
 from .spectrum import half_spectrum_shape, project_hermitian
 
 __all__ = [
+    'BOUNDARIES',
     'FILTER_RESIZE_MODES',
     'KERNEL_PATHS',
     'PATHS',
     'chosen_path',
     'conv2d_to_channels_last',
     'dynamic_spectral_filter',
+    'extend',
+    'extended_grid',
     'half_spectrum_shape',
     'irfft2',
     'is_linear_convolved',

@@ -20,6 +20,7 @@ from .spectrum import (
     Grid,
     column_weights,
     half_spectrum_shape,
+    is_static,
     project_hermitian,
     square_root,
     whole_numbers,
@@ -214,7 +215,9 @@ def _kernel_matrices(
 ) -> list[Tensor]:
     # The transforms are orthonormal; this keeps the gain.
     return [
-        _taps(old, new, like) * square_root(new, like) / math.sqrt(old)
+        _taps(old, new, like)
+        * square_root(new, like)
+        / (math.sqrt(old) if is_static((old,)) else square_root(old, like))
         for old, new in zip(old_grid, new_grid)
     ]
 

@@ -309,7 +309,9 @@ def _read(name: str, layer: nn.Module, seen: Seen) -> LayerFilters:
     is_basis = isinstance(layer, DynamicFilter)
     stored: HalfSpectrum = layer.basis if is_basis else layer.filter
     grid = seen.grids.get(name, stored.size)
-    filters = stored(grid).detach().cpu().double()
+    # On the grid of the features, also where another boundary extends it.
+    filters = stored.resize(stored.weight, stored.size, grid)
+    filters = filters.detach().cpu().double()
     routing = seen.routing.get(name)
     return LayerFilters(
         name,
