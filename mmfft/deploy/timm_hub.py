@@ -45,9 +45,10 @@ def write_hub_folder(
         folder (str): Folder to write; must not exist.
         cfg (Config, optional): mmpretrain's config of the checkpoint, for how
             its test prepares an image, for the names of the classes and for
-            ``filter_resize`` of the backbone. Defaults to none: the images
-            are prepared and filters resized as for the published weights,
-            and the classes have the names that the file tells.
+            ``filter_resize`` and ``boundary`` of the backbone. Defaults to
+            none: images are prepared, filters resized and borders filtered
+            as for the published weights, and the classes have the names that
+            the file tells.
         license (str, optional): Licence of the weights, as the hub names it,
             such as ``'apache-2.0'``. Defaults to that of the published
             weights for ``mmfft://``, to ``'unknown'`` for others.
@@ -68,11 +69,12 @@ def write_hub_folder(
     published = checkpoint == f'mmfft://{name.replace("_", "-")}_in1k'
     loaded = CheckpointLoader.load_checkpoint(checkpoint, 'cpu', 'silent')
     source = f'checkpoint {checkpoint!r}'
-    # The only argument that is neither in the weights nor in the name.
+    # The only arguments that are neither in the weights nor in the name.
     options = {}
     if cfg is not None:
         backbone = cfg.model.get('backbone', {})
         options['filter_resize'] = backbone.get('filter_resize', 'bicubic')
+        options['boundary'] = backbone.get('boundary', 'circular')
     model = _model_of(unwrap(loaded), name, source, **options)
     described = model.pretrained_cfg
     size = model.backbone.img_size

@@ -78,7 +78,7 @@ class HalfSpectrum(GridParameter):
         Returns:
             Tensor: Shape ``(B, H, W, C)``.
         """
-        grid = x.shape[1:3]
+        grid = (x.shape[1], x.shape[2])
         filters = self(grid)
         if is_circular(self.boundary):
             return filter(x, filters)

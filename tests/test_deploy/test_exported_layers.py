@@ -10,11 +10,21 @@ from torch import nn
 from mmfft.layers import DynamicFilter2d, GlobalFilter2d
 
 
-@pytest.mark.parametrize('layer', [DynamicFilter2d, GlobalFilter2d])
-def test_in_onnx(layer, tmp_path):
+@pytest.mark.parametrize(
+    'layer, boundary',
+    [
+        (DynamicFilter2d, 'circular'),
+        (GlobalFilter2d, 'circular'),
+        (GlobalFilter2d, 'zero'),
+        (DynamicFilter2d, ('circular', 'reflect')),
+    ],
+)
+def test_in_onnx(layer, boundary, tmp_path):
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1), layer(8, grid=6), nn.ReLU()
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        layer(8, grid=6, boundary=boundary),
+        nn.ReLU(),
     ).eval()
     file = tmp_path / 'network.onnx'
     free = torch.export.Dim.DYNAMIC
@@ -30,7 +40,7 @@ def test_in_onnx(layer, tmp_path):
     assert domains <= {'', 'ai.onnx'}
     session = onnxruntime.InferenceSession(file)
     (name,) = (one.name for one in session.get_inputs())
-    for size in [(20, 16), (13, 31), (12, 12)]:
+    for size in [(20, 16), (13, 31), (12, 12), (4, 3)]:
         x = torch.randn(1, 3, *size)
         (y,) = session.run(None, {name: x.numpy()})
         with torch.no_grad():

@@ -27,10 +27,17 @@ BACKBONES = {
     'dfformer': (DFFormer, dict(arch=TINY)),
     'dfformer-kernel': (DFFormer, dict(arch=TINY, filter_resize='kernel')),
     'dfformer-spectrum': (DFFormer, dict(arch=TINY, filter_resize='spectrum')),
+    'dfformer-zero': (DFFormer, dict(arch=TINY, boundary='zero')),
     'cdfformer': (CDFFormer, dict(arch=TINY, out_indices=(1, 2))),
     'gfformer': (GFFormer, dict(arch=TINY)),
     'afno': (DFFormer, dict(arch=TINY, token_mixers=('AFNO2D',) * 4)),
     'gfnet': (GFNet, dict(arch=dict(embed_dim=8, depth=2), patch_size=8)),
+    'gfnet-reflect': (
+        GFNet,
+        dict(
+            arch=dict(embed_dim=8, depth=2), patch_size=8, boundary='reflect'
+        ),
+    ),
     'gfnet-h': (GFNetPyramid, dict(arch=dict(**TINY, layer_scale=0.5))),
 }
 SEG = 'configs/cdfformer/cdfformer-s18_fpn_8xb4-40k_ade20k-512x512.py'
@@ -62,7 +69,15 @@ def test_a_dynamic_file_takes_any_size(name, tmp_path, infer_shapes):
 
 
 @pytest.mark.parametrize(
-    'name', ['cdfformer', 'dfformer-kernel', 'dfformer-spectrum', 'gfnet']
+    'name',
+    [
+        'cdfformer',
+        'dfformer-kernel',
+        'dfformer-spectrum',
+        'dfformer-zero',
+        'gfnet',
+        'gfnet-reflect',
+    ],
 )
 @pytest.mark.parametrize('size', [(64, 64), (45, 70)])
 def test_a_static_file_takes_one_size(name, size, tmp_path, infer_shapes):

@@ -145,16 +145,18 @@ def test_images_are_prepared_as_by_the_config(
     assert cfg['mean'] == [0, 0.2, 0.4] and cfg['std'] == [0.2] * 3
 
 
-def test_filters_are_resized_as_by_the_config(trained, tmp_path, publish):
+def test_filters_work_as_by_the_config(trained, tmp_path, publish):
     config = tmp_path / 'own.py'
     config.write_text(
         f'_base_ = {str(ROOT / CLS)!r}\n'
-        "model = dict(backbone=dict(filter_resize='kernel'))\n"
+        "model = dict(backbone=dict(filter_resize='kernel', "
+        "boundary=('zero', 'reflect')))\n"
     )
     publish(trained[1], 'cdfformer_nano', '--config', config)
     model = timm.create_model(f'local-dir:{tmp_path / "out"}', pretrained=True)
     mixer = model.backbone.stages[2][0].token_mixer
     assert mixer.basis.filter_resize == 'kernel'
+    assert mixer.basis.boundary == ('zero', 'reflect')
 
 
 @pytest.mark.parametrize(

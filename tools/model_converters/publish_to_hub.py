@@ -26,8 +26,8 @@ def parse_args():
     parser.add_argument(
         '--config',
         help='config of the checkpoint, for the preparation of images, the '
-        'names of classes and filter_resize; by default as for the published '
-        'weights',
+        'names of classes, filter_resize and boundary; by default as for the '
+        'published weights',
     )
     parser.add_argument(
         '--license',
