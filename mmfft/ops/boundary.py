@@ -104,11 +104,10 @@ def extend(x: Tensor, boundary: str | tuple[str, str]) -> Tensor:
         ConfigError: If the boundary is unknown.
     """
     rows, columns = boundary_of_axes(boundary)
-    # A mirrored axis first: the zeros need no mirroring.
-    for dim, axis in ((1, rows), (2, columns)):
+    # Rows last, which are copied as a whole.
+    for dim, axis in ((2, columns), (1, rows)):
         if axis == 'reflect':
-            inner = (slice(None),) * dim + (slice(1, -1),)
-            x = torch.cat((x, x[inner].flip(dim)), dim)
+            x = x.index_select(dim, _to_and_fro(x.shape[dim], x.device))
     if 'zero' in (rows, columns):
         after = [
             size // 2 if axis == 'zero' else 0
@@ -116,6 +115,14 @@ def extend(x: Tensor, boundary: str | tuple[str, str]) -> Tensor:
         ]
         x = F.pad(x, (0, 0, 0, after[1], 0, after[0]))
     return x
+
+
+def _to_and_fro(size: int, device: torch.device) -> Tensor:
+    # Not by slices, which exported graphs take only of a size that they know
+    # to be positive.
+    period = _extended_size(size, 'reflect')
+    index = torch.arange(period, device=device)
+    return torch.minimum(index, period - index)
 
 
 def crop(x: Tensor, grid: Grid) -> Tensor:

@@ -64,9 +64,8 @@ def test_the_far_border_is_seen_by_a_circular_filter_alone(boundary):
     changed[..., -8:] += 1  # the last column of the 8 patches
     (before,), (after,) = model(x), model(changed)
     near = (before - after).abs()[..., :3].max()
-    assert (near > 1e-3) == (boundary == 'circular')
-    assert near == 0 or near < 1e-5 or boundary == 'circular'
-    assert (before - after).abs()[..., 4:].min(-1).values.max() > 1e-3
+    assert near > 1e-3 if boundary == 'circular' else near < 1e-5
+    assert (before - after).abs()[..., 4:].amax((0, 1, 2)).min() > 1e-3
 
 
 def test_what_has_no_taps_is_circular():
@@ -113,9 +112,9 @@ def test_compiled():
     torch.compiler.reset()
 
 
-@pytest.mark.parametrize('boundary', ['zero', 'reflect'])
-def test_one_graph_for_any_batch_and_size(boundary):
-    model = build('gfnet', boundary)
+@pytest.mark.slow
+def test_one_graph_for_any_batch_and_size():
+    model = build('gfnet', ('zero', 'reflect'))
     free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     program = export(model, (images(64, 96),), dynamic_shapes=(free,))
     for size in [*SIZES, (36, 20)]:
