@@ -364,6 +364,71 @@ def test_the_seed_changes_the_pictures_not_the_split(tmp_path):
     assert one['split'] == two['split']
 
 
+# ----------------------------------------------------- scenes of many sizes
+
+
+SIZES = ((64, 96), (101, 75), (80, 80))
+
+
+def test_scenes_take_their_sizes_in_turn(tmp_path):
+    config = DigitScenesConfig(12, 5, 0, 0, scene_size=SIZES)
+    manifest = make(tmp_path / 'a', config)
+    assert manifest['config']['scene_size'] == [list(size) for size in SIZES]
+    scenes = tmp_path / 'a' / 'scenes'
+    orders = []
+    for folder in ('training', 'validation'):
+        coco = COCO(scenes / f'annotations/instances_{folder}.json')
+        sizes = []
+        for info in coco.imgs.values():
+            size = (info['height'], info['width'])
+            for part in ('images', 'annotations'):
+                picture = read(scenes / part / folder / info['file_name'])
+                assert picture.shape[:2] == size
+            for annotation in coco.imgToAnns[info['id']]:
+                assert tuple(annotation['segmentation']['size']) == size
+            sizes.append(size)
+        turns = [tuple(sizes[i : i + 3]) for i in range(0, len(sizes) - 2, 3)]
+        assert all(sorted(turn) == sorted(SIZES) for turn in turns)
+        orders += turns
+    assert len(set(orders)) > 1, 'always the same order'
+    # The manifest is compared with the config, so both have one form.
+    assert not make(tmp_path / 'a', config)['created']
+    again = DigitScenesConfig(**manifest['config'])
+    assert again == config
+
+
+def test_the_other_sizes_do_not_change_a_scene(source):
+    mixed = DigitScenesConfig(scene_size=SIZES)
+    seen = set()
+    for index in range(3):
+        image, owner, digits = paint.make_scene(source, mixed, 'val', index)
+        seen.add(owner.shape)
+        alone = DigitScenesConfig(scene_size=owner.shape)
+        same_image, same_owner, same = paint.make_scene(
+            source, alone, 'val', index
+        )
+        assert np.array_equal(image, same_image)
+        assert np.array_equal(owner, same_owner) and digits == same
+    assert seen == set(SIZES)
+
+
+def test_the_seed_changes_the_order_of_the_sizes(source):
+    def order(seed):
+        config = DigitScenesConfig(scene_size=SIZES, seed=seed)
+        return [
+            paint.make_scene(source, config, 'val', index)[1].shape
+            for index in range(6)
+        ]
+
+    assert order(0) == order(0) != order(1)
+
+
+def test_a_list_of_one_size_is_that_size():
+    one = DigitScenesConfig(scene_size=[[64, 96]])
+    assert one == DigitScenesConfig(scene_size=(64, 96))
+    assert one.as_json()['scene_size'] == [64, 96]
+
+
 # ------------------------------------------------------------- the writing
 
 
@@ -487,6 +552,9 @@ def test_no_pictures_at_all(tmp_path):
         ('scene_size', (63, 256), 'from 64 up'),
         ('scene_size', 192, 'height, width'),
         ('scene_size', (192, 256, 3), 'height, width'),
+        ('scene_size', (), 'height, width'),
+        ('scene_size', ((192, 256), 5), 'height, width'),
+        ('scene_size', ((192, 256), (64, 96, 3)), 'several such pairs'),
         ('seed', -3, 'from 0 up'),
     ),
 )
@@ -558,6 +626,16 @@ def test_tool_makes_and_keeps(tool, tmp_path, capsys):
     assert 'already there' in capsys.readouterr().out
     assert tool(*args, '--crop-size', 32, '--overwrite') == 0
     assert 'made in' in capsys.readouterr().out
+
+
+def test_tool_makes_scenes_of_several_sizes(tool, tmp_path):
+    args = ('--scene-size', 64, 80, '--scene-size', 96, 64)
+    assert tool('--out-dir', tmp_path / 'a', *args) == 0
+    images = (tmp_path / 'a/scenes/images/training').iterdir()
+    assert {read(path).shape for path in images} == {
+        (64, 80, 3),
+        (96, 64, 3),
+    }
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,11 @@ def parse_args():
         type=int,
         nargs=2,
         metavar=('H', 'W'),
-        default=default.scene_size,
-        help='height and width of a scene',
+        action='append',
+        # argparse would append to a default.
+        default=argparse.SUPPRESS,
+        help='height and width of a scene; give it several times for scenes '
+        'of several sizes (default: {} {})'.format(*default.scene_size),
     )
     parser.add_argument(
         '--crop-size',

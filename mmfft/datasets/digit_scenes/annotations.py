@@ -5,13 +5,7 @@ from collections import Counter
 
 import numpy as np
 
-from .config import (
-    CLASSES,
-    NAME,
-    SCENE_FOLDERS,
-    VERSION,
-    DigitScenesConfig,
-)
+from .config import CLASSES, NAME, SCENE_FOLDERS, VERSION
 from .sources import LICENCES, PHOTOS
 
 
@@ -49,18 +43,17 @@ def annotate(
     return annotations
 
 
-def as_coco(scenes: list[dict], config: DigitScenesConfig, split: str) -> dict:
+def as_coco(scenes: list[dict], split: str) -> dict:
     """Make the content of the COCO file of a split.
 
     Args:
-        scenes (list[dict]): File name, photo and annotations of each scene.
-        config (DigitScenesConfig): Config of the data set.
+        scenes (list[dict]): File name, photo, height, width and annotations
+            of each scene.
         split (str): 'train' or 'val'.
 
     Returns:
         dict: Content of the file, ready for JSON.
     """
-    height, width = config.scene_size
     licences = {name: i for i, name in enumerate(LICENCES, 1)}
     images, annotations = [], []
     for image_id, scene in enumerate(scenes, 1):
@@ -68,8 +61,8 @@ def as_coco(scenes: list[dict], config: DigitScenesConfig, split: str) -> dict:
             dict(
                 id=image_id,
                 file_name=scene['file_name'],
-                height=height,
-                width=width,
+                height=scene['height'],
+                width=scene['width'],
                 license=licences[PHOTOS[split][scene['photo']].licence],
                 photo=scene['photo'],
             )

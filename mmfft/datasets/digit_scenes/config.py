@@ -32,8 +32,10 @@ class DigitScenesConfig:
         val_scenes (int): Number of validation scenes. Defaults to 150.
         train_crops (int): Number of training crops. Defaults to 12000.
         val_crops (int): Number of validation crops. Defaults to 720.
-        scene_size (tuple[int, int]): Height and width of a scene, at least
-            64 pixels each. Defaults to (192, 256).
+        scene_size (tuple[int, int] | Sequence[tuple[int, int]]): Height and
+            width of a scene, at least 64 pixels each, or several sizes, which
+            the scenes of a split take in turn, in an order that the seed
+            shuffles. Defaults to (192, 256).
         crop_size (int): Side of a crop in pixels, at least 16. Defaults to
             64.
         seed (int): Seed of everything except the split, which is fixed.
@@ -47,7 +49,7 @@ class DigitScenesConfig:
     val_scenes: int = 150
     train_crops: int = 12000
     val_crops: int = 720
-    scene_size: tuple[int, int] = (192, 256)
+    scene_size: tuple = (192, 256)
     crop_size: int = 64
     seed: int = 0
 
@@ -61,17 +63,35 @@ class DigitScenesConfig:
         ):
             require_whole_number(name, getattr(self, name), 0)
         require_whole_number('crop_size', self.crop_size, 16)
-        size = self.scene_size
-        if not isinstance(size, (tuple, list)) or len(size) != 2:
-            raise ConfigError(
-                'scene_size must be (height, width), two whole numbers from '
-                f'64 up, got {size!r}'
-            )
-        for side, value in zip(('height', 'width'), size):
-            require_whole_number(f'scene_size {side}', value, 64)
-        # Always a tuple, because the manifest is compared with it.
-        object.__setattr__(self, 'scene_size', tuple(size))
+        given = self.scene_size
+        sequence = (tuple, list)
+        several = isinstance(given, sequence) and any(
+            isinstance(size, sequence) for size in given
+        )
+        sizes = given if several else [given]
+        for size in sizes:
+            if not isinstance(size, sequence) or len(size) != 2:
+                raise ConfigError(
+                    'scene_size must be (height, width), two whole numbers '
+                    f'from 64 up, or several such pairs, got {given!r}'
+                )
+            for side, value in zip(('height', 'width'), size):
+                require_whole_number(f'scene_size {side}', value, 64)
+        # One form for each meaning, because manifests are compared.
+        sizes = tuple(map(tuple, sizes))
+        object.__setattr__(
+            self, 'scene_size', sizes[0] if len(sizes) == 1 else sizes
+        )
+
+    @property
+    def scene_sizes(self) -> tuple[tuple[int, int], ...]:
+        """All sizes of scenes, (height, width) each, also if it is one."""
+        several = isinstance(self.scene_size[0], tuple)
+        return self.scene_size if several else (self.scene_size,)
 
     def as_json(self) -> dict:
         """Return the arguments as the manifest contains them."""
-        return dict(asdict(self), scene_size=list(self.scene_size))
+        sizes = [list(size) for size in self.scene_sizes]
+        return dict(
+            asdict(self), scene_size=sizes[0] if len(sizes) == 1 else sizes
+        )

@@ -27,7 +27,7 @@ def _rng(
     Since each picture has its own, it depends neither on the order nor on the
     process in which the others are made.
     """
-    kinds = ('crop', 'scene', 'order')
+    kinds = ('crop', 'scene', 'order', 'size')
     key = (config.seed, kinds.index(kind), SPLITS.index(split), index)
     return np.random.default_rng(np.random.SeedSequence(key))
 
@@ -327,6 +327,21 @@ def _paint_distractor(
     canvas.paint(rng, alpha, round(top), round(left), visible=(0.05, 0.4))
 
 
+def _scene_size(
+    config: DigitScenesConfig, split: str, index: int
+) -> tuple[int, int]:
+    """Choose the size of a scene: all in turn, in a new order each time.
+
+    The generator is not that of the scene, so that a scene of one size looks
+    the same whatever the other sizes are.
+    """
+    sizes = config.scene_sizes
+    turn, place = divmod(index, len(sizes))
+    return sizes[
+        _rng(config, 'size', split, turn).permutation(len(sizes))[place]
+    ]
+
+
 def make_scene(
     source: Source, config: DigitScenesConfig, split: str, index: int
 ) -> tuple[np.ndarray, np.ndarray, dict]:
@@ -343,7 +358,7 @@ def make_scene(
         1 + the position of the digit that owns it; photo and digits.
     """
     rng = _rng(config, 'scene', split, index)
-    height, width = config.scene_size
+    height, width = _scene_size(config, split, index)
     high = min(DIGIT_SIZES[1], 0.7 * min(height, width))
     photo = rng.choice(sorted(source.photos[split]))
     canvas = Canvas(

@@ -69,6 +69,8 @@ def _write_item(item: tuple[str, str, int]) -> dict:
     return dict(
         file_name=name,
         photo=record['photo'],
+        height=owner.shape[0],
+        width=owner.shape[1],
         annotations=annotate(owner, labels, record['digits']),
     )
 
@@ -158,7 +160,7 @@ def _build(
         folder = SCENE_FOLDERS[split]
         _write_json(crops, root / 'crops' / f'{split}.json')
         _write_json(
-            as_coco(scenes, config, split),
+            as_coco(scenes, split),
             root / 'scenes' / 'annotations' / f'instances_{folder}.json',
         )
         # Make the folders that no picture needed as well.
