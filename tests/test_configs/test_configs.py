@@ -156,12 +156,12 @@ def data_root(tmp_path_factory):
     """A folder with the few files that are read without loading data."""
     folder = tmp_path_factory.mktemp('data')
     empty = json.dumps(dict(images=[], annotations=[], categories=[]))
+    scenes = 'scenes/annotations/instances_validation.json'
     for path, text in {
         'data/coco/annotations/instances_val2017.json': empty,
         'data/custom/val.json': empty,
-        'data/digit_scenes/scenes/annotations/instances_validation.json': (
-            empty
-        ),
+        f'data/digit_scenes/{scenes}': empty,
+        f'data/digit_scenes_mixed/{scenes}': empty,
         'data/stanford_cars/cars_annos.mat': '',
     }.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
