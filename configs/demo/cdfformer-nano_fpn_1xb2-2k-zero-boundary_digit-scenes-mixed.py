@@ -2,4 +2,7 @@
 # zero.
 _base_ = './cdfformer-nano_fpn_1xb2-2k_digit-scenes-mixed.py'
 
-model = dict(backbone=dict(boundary='zero'))
+checkpoint = (
+    'work_dirs/cdfformer-nano_1xb32-6e-zero-boundary_digit-crops/epoch_6.pth')
+model = dict(
+    backbone=dict(boundary='zero', init_cfg=dict(checkpoint=checkpoint)))
