@@ -1,11 +1,13 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Load our backbones and timm's models by name, and call them alike."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
+from mmengine.config import Config
 from mmengine.model import initialize
 from PIL import Image
 from torch import Tensor, nn
@@ -62,17 +64,31 @@ def load_feature_model(
     """
     name, _, checkpoint = spec.partition('=')
     if name.endswith('.py'):
-        model = _backbone_of_config(name, checkpoint, img_size, options)
-    else:
-        model = _timm_model(name, checkpoint, img_size, options)
-    model.eval()  # which not all backbones of the toolboxes return
-    return model
+        return backbone_of(load_config(name), checkpoint, img_size, **options)
+    return _timm_model(name, checkpoint, img_size, options).eval()
 
 
-def _backbone_of_config(
-    path: str, checkpoint: str, img_size: int | None, options: dict
+def backbone_of(
+    cfg: Config,
+    checkpoint: str | None = None,
+    img_size: int | None = None,
+    **options,
 ) -> nn.Module:
-    cfg = load_config(path)
+    """Build the backbone of a config, as :func:`load_feature_model` does.
+
+    Args:
+        cfg (Config): Config of any toolbox, which is changed in place.
+        checkpoint (str, optional): File with the weights. Defaults to none.
+        img_size (int, optional): See there.
+        **options: See there.
+
+    Returns:
+        nn.Module: Backbone in evaluation mode, on the CPU.
+
+    Raises:
+        ConfigError: See there.
+    """
+    path = str(cfg.filename)
     if 'backbone' not in cfg.get('model', {}):
         raise ConfigError(f'the model of {path!r} has no backbone')
     drop_pretrained(cfg.model.backbone)
@@ -89,7 +105,7 @@ def _backbone_of_config(
         # Not init_weights(), which logs every parameter.
         initialize(backbone, backbone.init_cfg)
     # mmpretrain's wrapper of a timm model.
-    return getattr(backbone, 'timm_model', backbone)
+    return getattr(backbone, 'timm_model', backbone).eval()
 
 
 def _timm_model(
@@ -124,6 +140,31 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
     Raises:
         ConfigError: If the model has no such features.
     """
+    by_stride = {
+        round(x.shape[2] / out.shape[2]): out for out in all_features(model, x)
+    }
+    if stride not in by_stride:
+        raise ConfigError(
+            f'strides: {type(model).__name__} has features of stride '
+            f'{list(by_stride)}, not {stride}'
+        )
+    return by_stride[stride]
+
+
+def all_features(model: nn.Module, x: Tensor) -> Sequence[Tensor]:
+    """Compute the features of every stage or block.
+
+    Args:
+        model (nn.Module): Model from :func:`load_feature_model`.
+        x (Tensor): Images ``(B, C, H, W)``.
+
+    Returns:
+        Sequence[Tensor]: Features of shape ``(B, C, h, w)``, before an output
+        norm; those of a toolbox's backbone are what it returns.
+
+    Raises:
+        ConfigError: If the model returns no maps.
+    """
     if isinstance(model, FourierBackbone):
         levels = range(model.out_indices[-1] + 1)
         outs = model.forward_levels(x, levels)
@@ -138,13 +179,7 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
             f'{type(model).__name__} does not return maps of features: use a '
             'backbone of stages, from mmfft, timm or a toolbox'
         )
-    by_stride = {round(x.shape[2] / out.shape[2]): out for out in outs}
-    if stride not in by_stride:
-        raise ConfigError(
-            f'strides: {type(model).__name__} has features of stride '
-            f'{list(by_stride)}, not {stride}'
-        )
-    return by_stride[stride]
+    return outs
 
 
 def last_features(model: nn.Module, x: Tensor) -> Tensor:
