@@ -49,6 +49,21 @@ def load_small(toolbox, digit_scenes):
     return cfg
 
 
+def load_tiny(toolbox, digit_scenes):
+    """Load a config of the demo for a few pictures, with few narrow layers."""
+    cfg = load_small(toolbox, digit_scenes)
+    model = cfg.model
+    dims = [8, 16, 16, 16]
+    model.backbone.arch = dict(embed_dims=dims, depths=[1, 1, 1, 1])
+    if toolbox == 'mmpretrain':
+        model.head.in_channels = dims[-1]
+    else:
+        model.neck.in_channels = dims
+    if toolbox == 'mmdet':
+        model.test_cfg.rpn.max_per_img = 30
+    return cfg
+
+
 @functools.cache
 def build(config):
     """Build the model of a config on the meta device."""

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .. import timm_models  # noqa: F401 - registers ours
-from ..engine import build_model, load_config
+from ..engine import build_model, load_config, load_weights
 from ..engine.trial import drop_pretrained
 from ..errors import ConfigError
 from ..models import FourierBackbone
@@ -116,14 +116,17 @@ def _timm_model(
             f'{name!r} is neither a config file (.py) nor a model of timm'
         )
     options = dict(options, num_classes=0)
-    if checkpoint:
-        options['checkpoint_path'] = checkpoint
     if img_size:
         try:
-            return timm.create_model(name, img_size=img_size, **options)
+            model = timm.create_model(name, img_size=img_size, **options)
         except TypeError:  # a model of any size, which takes no img_size
-            pass
-    return timm.create_model(name, **options)
+            model = timm.create_model(name, **options)
+    else:
+        model = timm.create_model(name, **options)
+    if checkpoint:
+        # Not by timm, which refuses a file with a classifier.
+        load_weights(model, checkpoint)
+    return model
 
 
 def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:

@@ -282,14 +282,21 @@ def load_peer(spec: str, pretrained: bool = False) -> nn.Module:
     """
     if spec.partition('=')[0].endswith('.py'):
         return load_feature_model(spec)
-    options = dict(pretrained=True) if pretrained else {}
-    *others, last = _ANY_SIZE
-    for any_size in others:
+    for any_size in _ANY_SIZE:
         try:
-            return load_feature_model(spec, **options, **any_size)
-        except TypeError:  # it has no such argument
-            pass
-    return load_feature_model(spec, **options, **last)
+            return load_feature_model(spec, pretrained=pretrained, **any_size)
+        except TypeError:
+            # It has no such argument; the last ones are none.
+            if not any_size:
+                raise
+        except (OSError, RuntimeError) as error:
+            if not pretrained:
+                raise
+            raise ConfigError(
+                f"--pretrained: timm's weights for {spec!r} cannot be had: "
+                f'{" ".join(str(error).split())[:200]}'
+            ) from error
+    raise AssertionError  # the last of _ANY_SIZE is empty
 
 
 def run_padding_effect(

@@ -1,5 +1,6 @@
 # Copyright (c) mmfft authors. All rights reserved.
 import pytest
+import timm
 import torch
 from config_files import ROOT, load
 from PIL import Image
@@ -89,6 +90,20 @@ def test_what_cannot_be_loaded(tmp_path):
     torch.save({f'backbone.{k}': v for k, v in weights.items()}, path)
     with pytest.raises(ConfigError, match='lacks 1 tensors.*stages.1.0.mlp'):
         load_feature_model(f'{ROOT / CLS}={path}')
+
+
+@pytest.mark.parametrize('name', ['test_resnet', 'gfnet_xs'])
+def test_files_of_timm_may_have_a_classifier(name, tmp_path):
+    torch.manual_seed(0)
+    path = tmp_path / 'classifier.pth'
+    weights = timm.create_model(name, num_classes=10).state_dict()
+    torch.save(weights, path)
+    loaded = load_feature_model(f'{name}={path}').state_dict()
+    assert loaded
+    for key, value in loaded.items():
+        assert torch.equal(value, weights[key])
+    with pytest.raises(ConfigError, match='classifier.pth'):
+        load_feature_model(f'test_convnext={path}')
 
 
 def test_images_are_normalized(tmp_path):
