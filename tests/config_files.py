@@ -61,6 +61,7 @@ def load_tiny(toolbox, digit_scenes):
         model.neck.in_channels = dims
     if toolbox == 'mmdet':
         model.test_cfg.rpn.max_per_img = 30
+        model.test_cfg.rcnn.max_per_img = 20
     return cfg
 
 

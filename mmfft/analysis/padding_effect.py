@@ -216,7 +216,7 @@ class Network:
             found = measure_features(
                 self.forward, self.padded_forward, images, padding, value
             )
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             raise
         # Each network checks sizes in its own way, or not at all.
         except (AssertionError, RuntimeError, ValueError) as error:
@@ -555,16 +555,16 @@ def plot_padding_effect(rows: Sequence[dict], path: str | Path) -> None:
                 '--' if row['network'].endswith(VALID_SIZES) else '-',
                 color=f'C{i}',
                 marker='osv^D*'[i % 6],
-                ms=3,
-                lw=1.2,
+                ms=2.5,
+                lw=1,
                 label=f'{row["network"]} ({row["weights"]})',
             )
         axis.set_yscale('log')
-        axis.set_ylim(_FLOOR / 2)
         axis.set_title(f'stride {stride}', fontsize=9)
         axis.set_xlabel('distance from the padding, pixels', fontsize=8)
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
+    axes[0].set_ylim(bottom=_FLOOR / 2)  # of all, now that they are drawn
     axes[0].set_ylabel(
         f'relative change, {padding}\n({_FLOOR:g} or less at the bottom)',
         fontsize=8,
@@ -576,9 +576,9 @@ def plot_padding_effect(rows: Sequence[dict], path: str | Path) -> None:
     figure.legend(
         handles=list(handles.values()),
         loc='outside lower center',
-        fontsize=8,
+        fontsize=7,
         ncols=2,
     )
     figure.set_layout_engine('constrained')
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=75)

@@ -23,6 +23,7 @@ from mmfft.analysis.padding_effect import (
     prediction_table,
     relative_change,
     run_padding_effect,
+    takes_valid_sizes,
 )
 from mmfft.errors import ConfigError
 
@@ -71,6 +72,16 @@ def test_a_global_filter_changes_everywhere(images):
     for stride, points in row['by_distance'].items():
         assert len(points) >= math.ceil(60 / stride)
         assert all(change > 1e-6 for _, change in points)
+
+
+@pytest.mark.parametrize('name', ['cdfformer', 'gfnet'])
+def test_nothing_changes_with_valid_sizes(name, images):
+    model = build(name)
+    network = Network('a', 'random', model, with_sizes=True)
+    row = network.measure(images, Padding(8, 1.5))
+    assert max(row['change'].values()) < 1e-6
+    assert max(measure(model, images, Padding(8, 1.5))['change'].values()) > 0
+    assert takes_valid_sizes(model) and not takes_valid_sizes(Convs())
 
 
 def test_the_figures_are_the_formulas(images):
@@ -195,7 +206,7 @@ def test_the_tool_with_a_detector(call_tool, digit_scenes, tmp_path, capsys):
     results, text = run(
         call_tool, tmp_path, write(cfg, tmp_path), checkpoint,
         '--peers', 'test_convnext', '--count', 1, '--crop', 152, 200,
-        '--score-thr', 0.09,
+        '--neighbours', '--score-thr', 0.09,
     )  # fmt: skip
     assert text in capsys.readouterr().out
     assert results['images'] == [[152, 200]]
@@ -218,12 +229,19 @@ def test_the_tool_with_a_segmentor(call_tool, digit_scenes, tmp_path):
         call_tool, tmp_path, write(cfg, tmp_path), checkpoint, '--peers',
         '--count', 1, '--neighbours', 1.25, 2,
     )  # fmt: skip
+    found = results['predictions']
     # The scenes are multiples of 32.
-    paddings = [row['padding'] for row in results['predictions'][:2]]
-    assert paddings == ['neighbour 1.25 x', 'neighbour 2 x']
-    for row in results['predictions'][:2]:
-        median, most = row['changed_labels']
-        assert 0 < median == most < 1
+    assert [(row['network'], row['padding']) for row in found] == [
+        ('tiny', 'neighbour 1.25 x'),
+        ('tiny', 'neighbour 2 x'),
+        ('tiny, valid_sizes', 'neighbour 1.25 x'),
+        ('tiny, valid_sizes', 'neighbour 2 x'),
+    ]
+    median, most = found[0]['changed_labels']
+    assert 0 < median == most < 1
+    sure = [row for row in results['features'] if 'valid' in row['network']]
+    assert len(sure) == 2
+    assert all(max(row['change'].values()) < 1e-6 for row in sure)
     assert '| labels that change, % |' in text
 
 
