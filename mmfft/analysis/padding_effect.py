@@ -5,11 +5,11 @@ In a batch of mixed sizes, images are padded on the right and below. A
 convolution sees the padding a few pixels deep, a global filter everywhere.
 """
 
-import inspect
 import statistics
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -159,7 +159,7 @@ def measure_features(
     )
 
 
-class Network:
+class Network(NamedTuple):
     """A network whose features are compared.
 
     Args:
@@ -171,15 +171,10 @@ class Network:
             in the padded one. Defaults to False.
     """
 
-    def __init__(
-        self,
-        name: str,
-        weights: str,
-        model: nn.Module,
-        with_sizes: bool = False,
-    ):
-        self.name, self.weights, self.model = name, weights, model
-        self.with_sizes = with_sizes
+    name: str
+    weights: str
+    model: nn.Module
+    with_sizes: bool = False
 
     def forward(self, x: Tensor) -> Sequence[Tensor]:
         """Features of an image."""
@@ -238,7 +233,7 @@ def _networks(
     name = Path(cfg.filename).stem
     weights = _weights(checkpoint)
     yield Network(name, weights, model)
-    if takes_valid_sizes(model):
+    if isinstance(model, FourierBackbone):
         name = f'{name}, {VALID_SIZES}'
         yield Network(name, weights, model, with_sizes=True)
     for spec in peers:
@@ -254,14 +249,6 @@ def _networks(
 
 def _weights(checkpoint: str | None) -> str:
     return Path(checkpoint).name if checkpoint else 'random'
-
-
-def takes_valid_sizes(model: nn.Module) -> bool:
-    """Whether a backbone can be told the sizes of the images in a batch."""
-    return (
-        isinstance(model, FourierBackbone)
-        and VALID_SIZES in inspect.signature(model.forward).parameters
-    )
 
 
 def load_peer(spec: str, pretrained: bool = False) -> nn.Module:
@@ -425,7 +412,7 @@ def _preprocessors(cfg: Config, name: str, model: nn.Module):
     settings = cfg.model.get('data_preprocessor') or {}
     ours = f'mmfft.{class_name(settings)}'
     if (
-        takes_valid_sizes(model.backbone)
+        isinstance(model.backbone, FourierBackbone)
         and MODELS.get(ours) is not None
         and not isinstance(model.data_preprocessor, MODELS.get(ours))
     ):

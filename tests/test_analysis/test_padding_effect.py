@@ -23,7 +23,6 @@ from mmfft.analysis.padding_effect import (
     prediction_table,
     relative_change,
     run_padding_effect,
-    takes_valid_sizes,
 )
 from mmfft.errors import ConfigError
 
@@ -81,7 +80,6 @@ def test_nothing_changes_with_valid_sizes(name, images):
     row = network.measure(images, Padding(8, 1.5))
     assert max(row['change'].values()) < 1e-6
     assert max(measure(model, images, Padding(8, 1.5))['change'].values()) > 0
-    assert takes_valid_sizes(model) and not takes_valid_sizes(Convs())
 
 
 def test_the_figures_are_the_formulas(images):
