@@ -288,15 +288,18 @@ class FourierBackbone(nn.Module):
         if isinstance(valid_sizes, torch.fx.Proxy):
             _refuse_sizes(valid_sizes)  # whatever the graph is called with
         elif valid_sizes is not None:
-            grids = self.grids((x.shape[2], x.shape[3]))
             return forward_each_size(
                 self._forward_whole,
+                self._out_grids,
                 x,
                 valid_sizes,
-                [grids[i] for i in self.out_indices],
                 self.min_image_size,
             )
         return self._forward_whole(x)
+
+    def _out_grids(self, img_size: Grid) -> list[Grid]:
+        grids = self.grids(img_size)
+        return [grids[i] for i in self.out_indices]
 
     def _forward_whole(self, x: Tensor) -> tuple[Tensor, ...]:
         outs = self.forward_levels(x, self.out_indices)

@@ -15,9 +15,9 @@ from ..ops.spectrum import Grid
 @run_by_python
 def forward_each_size(
     forward: Callable[[Tensor], tuple[Tensor, ...]],
+    out_grids: Callable[[Grid], Sequence[Grid]],
     x: Tensor,
     valid_sizes: Sequence[Grid],
-    grids: Sequence[Grid],
     least: int,
 ) -> tuple[Tensor, ...]:
     """Run a network on each image of a batch without its padding.
@@ -28,15 +28,15 @@ def forward_each_size(
     Args:
         forward (Callable): Network, of ``(B, C, H, W)`` to features of the
             same layout.
+        out_grids (Callable): Size of each of the features, of the size of an
+            image.
         x (Tensor): Batch of shape ``(B, C, H, W)``.
         valid_sizes (Sequence[tuple[int, int]]): ``(h, w)`` of each image,
             which is the upper left part of its ``(H, W)``.
-        grids (Sequence[tuple[int, int]]): Size of each of the features of a
-            whole ``(H, W)``.
         least (int): Shortest side of an image that the network takes.
 
     Returns:
-        tuple[Tensor]: Features of the sizes ``grids``.
+        tuple[Tensor]: Features of the size of those of ``(H, W)``.
 
     Raises:
         ConfigError: If the sizes do not fit the batch, or a graph is exported
@@ -47,8 +47,9 @@ def forward_each_size(
             'valid_sizes cannot be a part of an exported or traced graph: '
             'export without them, and give the graph images without padding'
         )
+    whole = (x.shape[2], x.shape[3])
     images_of = _images_by_size(valid_sizes, x, least)
-    if set(images_of) <= {tuple(x.shape[2:])}:
+    if set(images_of) <= {whole}:
         return forward(x)
     parts, order = [], []
     for (rows, columns), images in images_of.items():
@@ -59,7 +60,7 @@ def forward_each_size(
     # Most batches are in order: each image has a size of its own, or all one.
     moved = order != sorted(order)
     outs = []
-    for grid, features in zip(grids, zip(*parts)):
+    for grid, features in zip(out_grids(whole), zip(*parts)):
         out = torch.cat([_pad(f, grid) for f in features])
         outs.append(out[backwards] if moved else out)
     return tuple(outs)
