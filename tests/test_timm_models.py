@@ -18,6 +18,7 @@ from timm.optim import param_groups_layer_decay, param_groups_weight_decay
 from mmfft import models, timm_models
 from mmfft.checkpoints.writing import content_of, write_new
 from mmfft.errors import ConfigError
+from mmfft.layers import HalfSpectrum
 
 # Parameters at 224 pixels and 1000 classes, counted in the published code.
 PUBLISHED = {
@@ -212,6 +213,14 @@ def test_classifier(shared_model, logits, features):
         assert model.num_classes == 7
         assert model.forward_head(features).shape == (2, 7)
     assert not any(module.training for module in model.modules())
+
+
+def test_the_boundary_is_an_argument():
+    model = timm.create_model('cdfformer_nano', boundary='zero', img_size=64)
+    filters = [m for m in model.modules() if isinstance(m, HalfSpectrum)]
+    assert {f.boundary for f in filters} == {('zero', 'zero')}
+    with pytest.raises(ConfigError, match="got 'same'"):
+        timm.create_model('gfnet_h_nano', boundary='same', img_size=64)
 
 
 def test_features_only(name, shared_model, images, levels, monkeypatch):

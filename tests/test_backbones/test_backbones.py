@@ -54,6 +54,16 @@ def test_norm_eval_is_taken_with_a_warning(name):
     assert all(module.training for module in model.modules())
 
 
+def test_the_boundary_in_a_config():
+    arch = dict(embed_dims=[8] * 4, depths=[1] * 4)
+    # JSON and some forms of configs have no tuples.
+    model = MODELS.build(
+        dict(type='CDFFormer', arch=arch, boundary=['zero', 'reflect'])
+    )
+    filters = [m for m in model.modules() if isinstance(m, HalfSpectrum)]
+    assert {f.boundary for f in filters} == {('zero', 'reflect')}
+
+
 def test_an_earlier_name_of_a_token_mixer():
     kwargs = dict(arch=dict(embed_dims=[8] * 4, depths=[1] * 4), img_size=32)
     torch.manual_seed(0)

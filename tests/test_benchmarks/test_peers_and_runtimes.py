@@ -7,7 +7,7 @@ import torch
 from conftest import ROOT
 from onnx import TensorProto, helper
 
-from benchmarks import hornet, report, runtimes
+from benchmarks import boundary, hornet, report, runtimes
 
 CONFIG = str(ROOT / runtimes.CONFIGS[0])
 
@@ -26,6 +26,20 @@ def test_hornet(tmp_path):
         names = ('y', 'x') if row['mode'] == 'train' else ('y',)
         errors = [row[f'error_{name}'] for name in names]
         assert row['name'] == 'hornet' or all(0 < e < 1e-6 for e in errors)
+
+
+def test_boundary(tmp_path, monkeypatch):
+    tiny = dict(embed_dims=[4, 4, 4, 4], depths=[1, 1, 1, 1])
+    monkeypatch.setitem(boundary.DFFormer.arch_zoo, 's18', tiny)
+    options = ['--device', 'cpu', '--rounds', '1', '--batch', '1']
+    options += ['--sizes', '48x33', '--out', str(tmp_path)]
+    assert boundary.main(options) == 0
+    _, rows = report.read(tmp_path / 'boundary.jsonl')
+    assert len(rows) == 2 * (4 + 2) * 3
+    assert {row['name'] for row in rows} == {'circular', 'zero', 'reflect'}
+    assert {row['map'] for row in rows} >= {'12x8x4', 'CDFFormer'}
+    for row in rows:
+        assert row['speed'] > 0 and row['memory_ratio'] > 0
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from mmfft.errors import ConfigError
 from mmfft.layers import DynamicFilter, GlobalFilter
 from mmfft.ops import spectral_filter
 from mmfft.visualization.filters import (
+    Seen,
     draw_filters,
     filter_layers,
     read_filters,
@@ -90,6 +91,19 @@ def test_filters_as_an_image_makes_them():
     again = layer.pwconv2(spectral_filter(hidden, generated))
     torch.testing.assert_close(again, expected, atol=1e-5, rtol=1e-4)
     assert not layer._forward_pre_hooks
+
+
+@pytest.mark.parametrize('boundary', ['zero', 'reflect'])
+def test_filters_are_shown_on_the_grid_of_the_features(boundary):
+    layer = GlobalFilter(3, (4, 6), boundary=boundary)
+    circular = GlobalFilter(3, (4, 6))
+    circular.load_state_dict(layer.state_dict())
+    for seen in (None, Seen(grids={'': (5, 8)})):
+        (ours,), (expected,) = (
+            read_filters(one, seen=seen) for one in (layer, circular)
+        )
+        assert ours.grid == expected.grid
+        torch.testing.assert_close(ours.filters, expected.filters)
 
 
 @pytest.mark.parametrize(
