@@ -10,7 +10,6 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
@@ -212,6 +211,9 @@ def match_objects(
     Returns:
         Objects: What stays, vanishes and appears, and by how much it changes.
     """
+    # mmdet brings it, and the other toolboxes may be without.
+    from scipy.optimize import linear_sum_assignment
+
     alone = alone[alone.scores >= score_thr]
     padded = padded[padded.scores >= score_thr]
     ious = box_iou(alone.bboxes, padded.bboxes)
