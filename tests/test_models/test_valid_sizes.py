@@ -200,7 +200,9 @@ def test_a_compiled_backbone_runs_padded_batches_uncompiled():
         outs = compiled(batch, valid_sizes=sizes)
         for ours, theirs in zip(outs, model(batch, valid_sizes=sizes)):
             torch.testing.assert_close(ours, theirs)
-    assert counter.frame_count == 0
+    # Graphs of sizes, perhaps, but not of an operator.
+    nodes = [node for graph in counter.graphs for node in graph.graph.nodes]
+    assert not [node for node in nodes if node.op.startswith('call')]
     whole = torch.compile(model, backend=counter, fullgraph=True)
     for ours, theirs in zip(whole(batch), model(batch)):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
