@@ -11,3 +11,7 @@ if find_spec('mmpretrain') is not None:
     from .mlp_head import MlpHead
 
     __all__ += ['MlpHead']
+if find_spec('mmdet') is not None:
+    from .rpn_head import RPNHead
+
+    __all__ += ['RPNHead']
