@@ -1,7 +1,10 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """From a config and a checkpoint to the network that is exported."""
 
+import logging
+
 from mmengine.config import Config
+from mmengine.logging import print_log
 from torch import nn
 
 from ..engine import build_model, load_weights
@@ -9,7 +12,12 @@ from ..engine.class_names import class_names
 from ..errors import ConfigError
 from ..openmmlab.scopes import choose_by_scope
 from .networks import Classifier, Network, Segmentor
-from .preparation import normalization, padding, resizing
+from .preparation import (
+    has_valid_sizes,
+    normalization,
+    padding,
+    resizing,
+)
 
 
 def _detector(model: nn.Module, metadata: dict) -> Network:
@@ -24,6 +32,9 @@ NETWORKS = dict(mmpretrain=Classifier, mmseg=Segmentor, mmdet=_detector)
 
 def load_network(cfg: Config, checkpoint: str) -> Network:
     """Build the model of a config with the weights of a checkpoint.
+
+    A warning is logged if its data preprocessor is one of mmfft: the sizes
+    that it gives to the backbone do not reach a graph.
 
     Args:
         cfg (Config): Config of mmpretrain, mmseg or mmdet, as named by its
@@ -45,6 +56,15 @@ def load_network(cfg: Config, checkpoint: str) -> Network:
     metadata = dict(classes=classes, **normalization(cfg))
     if palette is not None:
         metadata['palette'] = palette
+    if has_valid_sizes(cfg, model):
+        print_log(
+            f'mmfft.{type(model.data_preprocessor).__name__} tells the '
+            'backbone the sizes of the images in a padded batch, an exported '
+            'graph does not know them: give it images without padding, as its '
+            'metadata say, and only images of one size in a batch',
+            logger='current',
+            level=logging.WARNING,
+        )
     try:
         metadata.update(padding(cfg, model), resize=resizing(cfg))
     except ConfigError as error:

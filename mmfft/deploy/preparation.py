@@ -59,8 +59,25 @@ def _reads_files(cfg: Config) -> bool:
     return any(is_subclass(kind, LoadImageFromFile) for kind in kinds)
 
 
+def has_valid_sizes(cfg: Config, model: nn.Module) -> bool:
+    """Whether a model's backbone is told where the padding of a batch begins.
+
+    Args:
+        cfg (Config): Config of mmpretrain, mmdet or mmseg.
+        model (nn.Module): Its model.
+
+    Returns:
+        bool: True if the preprocessor is the one of mmfft for the toolbox.
+    """
+    _, own = choose_by_scope(cfg, ENDS)
+    return type(model.data_preprocessor) is class_of(MODELS, f'mmfft.{own}')
+
+
 def padding(cfg: Config, model: nn.Module) -> dict:
     """Describe to which size a model's preprocessor pads an image.
+
+    One of mmfft hides the padding from the backbone, which a graph cannot: the
+    same features are those of the image without padding.
 
     Args:
         cfg (Config): Config of mmpretrain, mmdet or mmseg.
@@ -74,6 +91,8 @@ def padding(cfg: Config, model: nn.Module) -> dict:
     """
     _, own = choose_by_scope(cfg, ENDS)
     preprocessor = model.data_preprocessor
+    if has_valid_sizes(cfg, model):
+        return {}
     if type(preprocessor) is not class_of(MODELS, f'{toolbox(cfg)}.{own}'):
         raise ConfigError(
             f'data_preprocessor {type(preprocessor).__name__} cannot be '
