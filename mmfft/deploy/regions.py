@@ -20,6 +20,7 @@ from mmdet.models import (
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
+from .. import heads
 from ..errors import ConfigError
 from .detections import (
     EMPTY,
@@ -50,7 +51,10 @@ def require_known_detector(model: TwoStageDetector) -> None:
     require_methods(model, TwoStageDetector, 'predict', 'extract_feat')
     if not model.with_rpn:
         raise ConfigError(f'{type(model).__name__} has no rpn_head')
-    require_known_dense_head(model.rpn_head, RPNHead)
+    masks = isinstance(model.rpn_head, heads.RPNHead)
+    require_known_dense_head(
+        model.rpn_head, heads.RPNHead if masks else RPNHead
+    )
     roi_head = model.roi_head
     require_methods(
         roi_head,
@@ -162,6 +166,12 @@ def propose(
         score, which is EMPTY.
     """
     cfg = head.test_cfg
+    if isinstance(head, heads.RPNHead):
+        strides = head.prior_generator.strides
+        scores = [
+            _within(level, stride, image_size)
+            for level, stride in zip(scores, strides)
+        ]
     boxes, best, _ = candidates(head, scores, deltas, image_size)
     # Any score may be a proposal's.
     kept = suppress(
@@ -173,6 +183,23 @@ def propose(
     kept = kept.view(best.shape).flatten(1)
     proposals, _ = surest(boxes.flatten(1, 2), kept, cfg.max_per_img)
     return proposals
+
+
+def _within(
+    scores: Tensor, stride: tuple[int, int], image_size: Tensor
+) -> Tensor:
+    """Scores as :class:`mmfft.heads.RPNHead` has them in the padding."""
+    rows, columns = (
+        torch.arange(length, device=scores.device)
+        for length in scores.shape[-2:]
+    )
+    width, height = stride
+    within = (rows * height < image_size[0])[:, None] & (
+        columns * width < image_size[1]
+    )
+    return scores.where(
+        within, scores.new_tensor(torch.finfo(scores.dtype).min)
+    )
 
 
 def as_rois(boxes: Tensor, is_box: Tensor) -> tuple[Tensor, Tensor]:
