@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What docs/borders.md says of the toolboxes, and the snippets on that page."""
+"""What docs/borders.md says of the toolboxes, and the snippets there."""
 
 import re
 
