@@ -7,7 +7,7 @@ import torch
 from conftest import ROOT
 from onnx import TensorProto, helper
 
-from benchmarks import boundary, hornet, report, runtimes
+from benchmarks import boundary, hornet, report, runtimes, valid_sizes
 
 CONFIG = str(ROOT / runtimes.CONFIGS[0])
 
@@ -40,6 +40,21 @@ def test_boundary(tmp_path, monkeypatch):
     assert {row['map'] for row in rows} >= {'12x8x4', 'CDFFormer'}
     for row in rows:
         assert row['speed'] > 0 and row['memory_ratio'] > 0
+
+
+def test_valid_sizes(tmp_path, monkeypatch):
+    tiny = dict(embed_dims=[4, 4, 4, 4], depths=[1, 1, 1, 1])
+    monkeypatch.setattr(
+        valid_sizes, 'BACKBONES', dict(tiny=(valid_sizes.DFFormer,))
+    )
+    monkeypatch.setitem(valid_sizes.DFFormer.arch_zoo, 'tiny', tiny)
+    options = ['--device', 'cpu', '--rounds', '1', '--out', str(tmp_path)]
+    assert valid_sizes.main([*options, '--sizes', '48x33', '33x40']) == 0
+    _, rows = report.read(tmp_path / 'valid_sizes.jsonl')
+    assert [row['mode'] for row in rows] == ['infer'] * 2 + ['train'] * 2
+    assert {row['name'] for row in rows} == {'padded', 'valid sizes'}
+    assert {row['images'] for row in rows} == {'48x33 33x40'}
+    assert all(row['speed'] > 0 for row in rows)
 
 
 @pytest.fixture

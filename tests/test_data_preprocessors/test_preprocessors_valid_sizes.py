@@ -3,15 +3,17 @@
 
 import gc
 import logging
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from config_files import load
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.logging import MessageHub
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.structures import InstanceData
+from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from tiny_detectors import mask_rcnn
 
@@ -68,8 +70,6 @@ def picture(size, seed):
 
 
 def detection_batch(sizes, seeds):
-    from mmdet.structures.mask import BitmapMasks
-
     samples = []
     for rows, columns in sizes:
         size = (rows, columns)
@@ -93,8 +93,6 @@ def detection_batch(sizes, seeds):
 
 
 def segmentation_batch(sizes, seeds):
-    from mmengine.structures import PixelData
-
     samples = []
     for size in sizes:
         sample = SegDataSample(metainfo=dict(img_shape=size, ori_shape=size))
@@ -155,9 +153,8 @@ def test_a_detector_is_tested_so():
         model, lambda: model.test_step(detection_batch(SIZES, [0, 1, 2]))
     )
     for i, size in enumerate(SIZES):
-        alone = features_of(
-            model, lambda: model.test_step(detection_batch([size], [i]))
-        )
+        batch = detection_batch([size], [i])
+        alone = features_of(model, partial(model.test_step, batch))
         rows, columns = model.backbone.grids(size)[0]
         torch.testing.assert_close(
             together[0][i, :, :rows, :columns],

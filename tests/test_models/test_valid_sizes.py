@@ -25,7 +25,7 @@ BATCHES = {
 
 
 def as_if_trained(model):
-    """Filters and norms with an effect, which they hardly have at the start."""
+    """Give filters and norms an effect, which they hardly have at first."""
     torch.manual_seed(1)
     for layer in model.modules():
         if isinstance(layer, HalfSpectrum):

@@ -50,10 +50,12 @@ model = dict(
         loss_decode=dict(class_weight=None)))
 train_cfg = dict(max_iters=3)
 """
-# All boxes are sampled.
+# All boxes are sampled. The images of 192x256 are padded.
 DET = """
 model = dict(
-    backbone=dict(init='published', init_cfg=None),
+    data_preprocessor=dict(
+        type='mmfft.DetDataPreprocessor', pad_size_divisor=50),
+    backbone=dict(init='published', init_cfg=None, with_cp=True),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=10**6)),
         rcnn=dict(sampler=dict(num=10**6))))
