@@ -105,7 +105,9 @@ def backbone_of(
         # Not init_weights(), which logs every parameter.
         initialize(backbone, backbone.init_cfg)
     # mmpretrain's wrapper of a timm model.
-    return getattr(backbone, 'timm_model', backbone).eval()
+    model = getattr(backbone, 'timm_model', backbone)
+    model.eval()  # which not all backbones of the toolboxes return
+    return model
 
 
 def _timm_model(

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..ops.dispatch import is_exported, run_by_python
+from ..ops.dispatch import is_recorded, run_by_python
 from ..ops.spectrum import Grid
 
 
@@ -42,7 +42,8 @@ def forward_each_size(
         ConfigError: If the sizes do not fit the batch, or a graph is exported
             or traced, which cannot hold them.
     """
-    if is_exported() or torch.jit.is_tracing():
+    # The compiler is kept out, so that it can only be an exporter or a tracer.
+    if is_recorded():
         raise ConfigError(
             'valid_sizes cannot be a part of an exported or traced graph: '
             'export without them, and give the graph images without padding'

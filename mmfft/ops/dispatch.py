@@ -43,11 +43,6 @@ def takes_plain_operators() -> bool:
         return True
     if _forced is not None:
         return _forced == 'export'
-    return is_exported()
-
-
-def is_exported() -> bool:
-    """Whether a graph is made that leaves Python."""
     # Dynamo answers yes to is_exporting, also where it only compiles; the
     # exporters do without it unless asked for (strict=True).
     exporting = _is_exporting() or torch.onnx.is_in_onnx_export()
