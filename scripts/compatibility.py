@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # Copyright (c) mmfft authors. All rights reserved.
-"""Measure one row of the table in docs/compatibility.md, and write the table.
+"""Measure one row of docs/get_started/compatibility.md, and write its table.
 
 `run` installs an environment by scripts/install.sh in a temporary folder, runs
 the tests in it, notes the result and deletes the environment. `table` measures
@@ -18,8 +18,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / 'docs' / 'compatibility.md'
-RECORDS = ROOT / 'docs' / 'compatibility.json'
+PAGE = ROOT / 'docs' / 'get_started' / 'compatibility.md'
+RECORDS = ROOT / 'docs' / 'get_started' / 'compatibility.json'
 BEGIN, END = '<!-- table -->', '<!-- end of table -->'
 
 # Sets of tests, their names in the table, and their arguments of pytest.

@@ -3,7 +3,7 @@
 #
 #   tools/slurm.sh PARTITION JOB SCRIPT [arguments of the script]
 #
-# Environment variables set the rest (docs/launch.md):
+# Environment variables set the rest (docs/how_to/launch.md):
 #   GPUS           GPUs of the job, one process each; 8 if not set
 #   GPUS_PER_NODE  GPUs of a machine; 8, or GPUS if that is less
 #   CPUS_PER_TASK  CPU cores of a process; 5 if not set

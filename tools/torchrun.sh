@@ -3,7 +3,7 @@
 #
 #   tools/torchrun.sh PROCESSES SCRIPT [arguments of the script]
 #
-# Environment variables set the rest (docs/launch.md):
+# Environment variables set the rest (docs/how_to/launch.md):
 #   NNODES        machines of the job, 1 if not set
 #   NODE_RANK     which of them this is, from 0
 #   MASTER_ADDR   address of machine 0; PORT: a free port of it, 29500 if not

@@ -1,5 +1,5 @@
 # Classes of your own, a folder each: a nano CDFFormer.
-# docs/custom_data.md shows the layout of the folders.
+# docs/how_to/custom_data.md shows the layout of the folders.
 from importlib import import_module
 
 _base_ = [

@@ -1,5 +1,5 @@
 # Boxes of your own, in COCO's form: RetinaNet with a nano CDFFormer.
-# docs/custom_data.md says how to make train.json and val.json.
+# docs/how_to/custom_data.md says how to make train.json and val.json.
 from importlib import import_module
 
 _base_ = [

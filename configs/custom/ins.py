@@ -1,5 +1,5 @@
 # Masks of your own objects, in COCO's form: Mask R-CNN with a nano CDFFormer.
-# docs/custom_data.md says how to make train.json and val.json.
+# docs/how_to/custom_data.md says how to make train.json and val.json.
 from importlib import import_module
 
 _base_ = [

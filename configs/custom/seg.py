@@ -1,5 +1,5 @@
 # Label images of your own: Semantic FPN with a nano CDFFormer.
-# docs/custom_data.md says how to make the label images.
+# docs/how_to/custom_data.md says how to make the label images.
 from importlib import import_module
 
 _base_ = [

@@ -2,7 +2,7 @@
 # The three lines to edit stand in seg.py.
 _base_ = './seg.py'
 
-# Of the bands in the files. docs/data_recipes.md says how to measure them.
+# Of the bands in the files: docs/how_to/data_recipes.md says how to measure.
 mean = [3000.] * 8
 std = [1000.] * 8
 

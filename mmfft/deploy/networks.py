@@ -26,7 +26,7 @@ class Network(nn.Module):
     Args:
         model (nn.Module): Model of a toolbox; it is set to evaluation mode.
         metadata (dict): What a user of the exported file must know, above all
-            how to prepare an image; docs/deployment.md lists the keys.
+            how to prepare an image; docs/how_to/deployment.md lists the keys.
             Defaults to none.
     """
 

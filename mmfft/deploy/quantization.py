@@ -33,8 +33,8 @@ from .onnx import check_graph, open_session
 from .testing import require_classes, require_task
 
 KINDS = ('conv', 'linear', 'fourier', 'other')
-# Measured in docs/deployment.md: the Fourier products gain nothing, and with
-# everything else a detector loses a sixth of its AP.
+# Measured in docs/how_to/deployment.md: the Fourier products gain nothing, and
+# with everything else a detector loses a sixth of its AP.
 DEFAULT_KINDS = ('conv', 'linear')
 METHODS = dict(
     minmax=ort.CalibrationMethod.MinMax,

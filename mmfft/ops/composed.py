@@ -26,7 +26,7 @@ from .precision import compute_dtype, without_autocast
 from .spectrum import Grid, column_weights
 
 # Elements of x (2 MiB of float32) that a CPU works on at a time: smaller
-# chunks were slower on larger grids (docs/costs.md).
+# chunks were slower on larger grids (docs/results/costs.md).
 _CPU_CHUNK = 2**19
 
 

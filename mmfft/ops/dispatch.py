@@ -217,14 +217,15 @@ def _kernel_row(name: str) -> Row:
 
 # Whether a GPU has measured the kernels to be faster: the switch of them all.
 # They are cut to an H100. GPUs that have less shared memory refuse to start
-# some of them (docs/gpu.md).
+# some of them (docs/how_to/gpu.md).
 _KERNELS_PAY = False
 
 # Height plus width up to which matrix products were faster than the FFT on a
-# CPU: docs/costs.md, by benchmarks.op. Nothing was measured elsewhere yet.
+# CPU: docs/results/costs.md, by benchmarks.op. Nothing was measured elsewhere
+# yet.
 _LARGEST_MATMUL = 136
 # Points of a batch's maps from which a linear layer was faster by oneDNN:
-# docs/costs.md, by benchmarks.backbones.
+# docs/results/costs.md, by benchmarks.backbones.
 _CONVOLVED_POINTS = 1024
 
 # Paths by kernels of Triton, in the order of preference.
@@ -344,8 +345,8 @@ def is_linear_convolved(x: Tensor) -> bool:
 
     True on processors with AVX-512 for maps of 1,024 points and more in a
     batch, in float32: measured on AMD only, where it takes 0.7 to 0.95 times
-    as long (``docs/costs.md``). Graphs that leave this machine hold plain
-    linear layers, and so does everything while oneDNN is switched off
+    as long (``docs/results/costs.md``). Graphs that leave this machine hold
+    plain linear layers, and so does everything while oneDNN is switched off
     (``torch.backends.mkldnn.flags(enabled=False)``) or under a transform.
 
     Args:

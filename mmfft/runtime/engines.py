@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ConfigError, require_one_of
 
-# Inputs of exported files that have a default, see docs/deployment.md.
+# Inputs of exported files that have a default, see docs/how_to/deployment.md.
 OPTIONAL_INPUTS = ('image_size',)
 
 

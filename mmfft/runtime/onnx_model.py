@@ -36,7 +36,7 @@ class ExportedFile:
         engine (Engine): The network, names in and arrays out.
         task (str): What the model does, see :class:`Prediction`.
         classes (tuple[str, ...]): Names of the classes.
-        metadata (dict): What the file tells, see docs/deployment.md.
+        metadata (dict): What the file tells, see docs/how_to/deployment.md.
 
     Raises:
         ConfigError: If the runtime is another one or not installed, or the

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The snippets of docs/data_recipes.md as they stand there, on small data."""
+"""The snippets of docs/how_to/data_recipes.md as they stand there, on small data."""
 
 import json
 import re
@@ -20,7 +20,7 @@ from mmfft.engine import build_model, check_config, load_config
 from mmfft.errors import ConfigError
 from mmfft.visualization.filters import see_image
 
-PAGE = (ROOT / 'docs' / 'data_recipes.md').read_text()
+PAGE = (ROOT / 'docs/how_to/data_recipes.md').read_text()
 SNIPPETS = re.findall(r'```python\n(.*?)```', PAGE, re.S)
 NAMED = {s.split()[1]: s for s in SNIPPETS if re.match(r'# \w+\.py', s)}
 BANDS = str(ROOT / 'configs' / 'custom' / 'seg_8-bands.py')

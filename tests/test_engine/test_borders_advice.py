@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What docs/borders.md says of the toolboxes, and the snippets there."""
+"""What docs/explanation/borders.md says of the toolboxes, and the snippets there."""
 
 import re
 
@@ -17,7 +17,7 @@ from tiny_detectors import retinanet
 from mmfft import data_preprocessors, heads
 from mmfft.engine import build_model, load_config
 
-PAGE = (ROOT / 'docs' / 'borders.md').read_text()
+PAGE = (ROOT / 'docs/explanation/borders.md').read_text()
 SNIPPETS = re.findall(r'```python\n(.*?)```', PAGE, re.S)
 CONFIGS = {s.split()[1]: s for s in SNIPPETS if re.match(r'# \w+\.py', s)}
 

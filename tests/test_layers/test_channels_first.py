@@ -21,7 +21,7 @@ from mmfft.layers import (
 )
 from mmfft.ops import project_hermitian, resize_filter
 
-PAGE = Path(__file__).parents[2] / 'docs' / 'mixers.md'
+PAGE = Path(__file__).parents[2] / 'docs/how_to/mixers.md'
 EXAMPLES = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
 LAYERS = {'dynamic': DynamicFilter2d, 'global': GlobalFilter2d}
 LAYOUTS = (torch.contiguous_format, torch.channels_last)

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The commands of docs/custom_data.md, each as it stands there.
+"""The commands of docs/how_to/custom_data.md, each as it stands there.
 
 They run on a few small scenes, which are written in the forms that the page
 starts from. Only the training is shortened.
@@ -20,7 +20,7 @@ from pycocotools.coco import COCO
 
 pytestmark = pytest.mark.slow
 
-PAGE = (ROOT / 'docs' / 'custom_data.md').read_text()
+PAGE = (ROOT / 'docs/how_to/custom_data.md').read_text()
 SHORT = [
     'train_cfg.max_epochs=1',
     'train_dataloader.batch_size=2',

@@ -2,7 +2,7 @@
 """Write a classifier as a folder that timm reads, with a model card.
 
 timm.create_model('local-dir:FOLDER', pretrained=True) gives the model.
-Nothing is uploaded: docs/checkpoints.md says how.
+Nothing is uploaded: docs/how_to/checkpoints.md says how.
 """
 
 import argparse
