@@ -101,7 +101,7 @@ def digit_scenes(tmp_path_factory):
 def data_layouts(tmp_path_factory, digit_scenes):
     """A folder with DigitScenes as ``data/{imagenet,coco,ade}``.
 
-    The layout is that of docs/how_to/data.md, in which the recipes expect the data.
+    The layout is that of docs/how_to/data.md, where the recipes expect it.
     """
     import numpy as np
     from mmdet.datasets import CocoDataset

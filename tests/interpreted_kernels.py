@@ -32,7 +32,8 @@ GRIDS = {
     'rows': [(1, 70), (36, 13), (33, 4), (12, 35)],
 }
 ROUNDED = dict(pairs=(11, 11), quadrants=(28, 28), rows=(56, 56))
-# By torch.set_float32_matmul_precision: docs/results/costs.md states what they bound.
+# By torch.set_float32_matmul_precision: docs/results/costs.md states what they
+# bound.
 BOUNDS = dict(highest=1e-6, high=1e-3, medium=8e-3)
 
 

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""The snippets of docs/how_to/data_recipes.md as they stand there, on small data."""
+"""The snippets of docs/how_to/data_recipes.md as they are, on small data."""
 
 import json
 import re

@@ -1,5 +1,5 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""What docs/explanation/borders.md says of the toolboxes, and the snippets there."""
+"""What docs/explanation/borders.md says of the toolboxes, and its snippets."""
 
 import re
 
