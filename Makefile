@@ -123,7 +123,8 @@ lock: install ## Update requirements/lock to the newest versions
 			requirements/core.txt requirements/$$line.txt \
 			requirements/build.txt requirements/tests.txt \
 			requirements/export.txt requirements/openvino.txt \
-			requirements/demo.txt requirements/vis.txt \
+			requirements/demo.txt requirements/docs.txt \
+			requirements/vis.txt \
 			-o requirements/lock/$$line.txt || exit; \
 	done
 	$(VENV)/bin/uv pip compile --quiet --universal --upgrade \

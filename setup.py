@@ -91,7 +91,7 @@ class BuildWithMim(build_py):
 
 extras = {
     name: read_requirements(f'requirements/{name}.txt')
-    for name in ('tests', 'export', 'openvino', 'demo', 'vis', 'app')
+    for name in ('tests', 'docs', 'export', 'openvino', 'demo', 'vis', 'app')
 }
 extras['openmmlab'] = read_requirements('requirements/onedl.txt')
 extras['all'] = sorted(set(sum(extras.values(), [])))

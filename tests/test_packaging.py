@@ -24,7 +24,8 @@ from mmfft.openmmlab import lines
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ('3.10', '3.11', '3.12', '3.13', '3.14')
 EXTRAS = {
-    **{e: e for e in ('tests', 'export', 'openvino', 'demo', 'vis', 'app')},
+    **{e: e for e in ('tests', 'docs', 'export', 'openvino', 'demo', 'vis')},
+    'app': 'app',
     'hub': 'hub',
     'openmmlab': 'onedl',
     'openmmlab-original': 'upstream',
