@@ -1,5 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""All code of the README runs as it stands there, each in a new folder."""
+"""All code of the README and of the pages on configs, checkpoints, commands.
+
+It runs as it stands there, each snippet in a new folder.
+"""
 
 import ast
 import json
@@ -17,12 +20,17 @@ from published_records import published_state_dict
 from mmfft.demo import CONFIGS as DEMOS
 
 README = (ROOT / 'README.md').read_text()
-CONFIGS = dict(
-    re.findall(r'`(my_[\w-]+\.py)`.*?```python\n(.*?)```', README, re.S)
+HOW_TO = ROOT / 'docs' / 'how_to'
+TEXT = README + ''.join(
+    (HOW_TO / f'{name}.md').read_text()
+    for name in ('configs', 'checkpoints', 'commands')
 )
-SNIPPETS = re.findall(r'```python\n(.*?)```', README, re.S)
+CONFIGS = dict(
+    re.findall(r'`(my_[\w-]+\.py)`.*?```python\n(.*?)```', TEXT, re.S)
+)
+SNIPPETS = re.findall(r'```python\n(.*?)```', TEXT, re.S)
 OTHERS = [text for text in SNIPPETS if text not in CONFIGS.values()]
-BASH = re.findall(r'```(?:bash|shell)\n(.*?)```', README, re.S)
+BASH = re.findall(r'```(?:bash|shell)\n(.*?)```', TEXT, re.S)
 # What makes each of them one quick step on a few pictures of DigitScenes.
 SMALL = dict(
     mmdet="""
@@ -92,7 +100,8 @@ def run_snippet(text):
 
 
 def test_there_is_one_for_each_toolbox():
-    assert sorted(map(toolbox_of, CONFIGS.values())) == [
+    of_the_readme = [text for text in CONFIGS.values() if text in README]
+    assert sorted(map(toolbox_of, of_the_readme)) == [
         'mmdet',
         'mmpretrain',
         'mmseg',
@@ -114,9 +123,7 @@ def write_as_coco(scenes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
-def test_a_config_of_the_readme_trains(
-    name, tmp_path, digit_scenes, call_tool
-):
+def test_a_config_trains(name, tmp_path, digit_scenes, call_tool):
     text = CONFIGS[name]
     toolbox = toolbox_of(text)
     (tmp_path / name).write_text(text)
@@ -135,7 +142,7 @@ def test_a_config_of_the_readme_trains(
 def test_the_arch_table_is_true():
     from mmfft import backbones
 
-    rows = re.findall(r'\| `mmfft\.(\w+)` \| ([\w, .-]+?) \|', README)
+    rows = re.findall(r'\| `mmfft\.(\w+)` \| ([\w, .-]+?) \|', TEXT)
     assert len(rows) == 5
     for name, archs in rows:
         zoo = getattr(backbones, name).arch_zoo
@@ -145,7 +152,7 @@ def test_the_arch_table_is_true():
 
 
 def test_the_recipe_of_ours_that_is_named(tmp_path):
-    (base,) = re.findall(r"`(_base_ = 'mmfft::.*?')`", README)
+    (base,) = re.findall(r"`(_base_ = 'mmfft::.*?')`", TEXT)
     (tmp_path / 'x.py').write_text(base)
     cfg = Config.fromfile(tmp_path / 'x.py')
     assert cfg.model.backbone.type == 'mmfft.CDFFormer'
@@ -155,21 +162,21 @@ def test_the_recipe_of_ours_that_is_named(tmp_path):
 
 
 def test_no_other_snippet_is_left_out():
-    words = ('init_cfg = ', 'timm.create', 'list_models', 'optim_wrapper = ')
-    words += ('DynamicFilter2d',)
+    words = ('init_cfg = ', 'features_only', 'pretrained_cfg_overlay')
+    words += ('list_models', 'optim_wrapper = ', 'harden()')
     assert sorted(map(snippet, words)) == sorted(OTHERS)
 
 
-def test_layers_and_models():
+def test_models_of_timm():
     names = {}
-    exec(snippet('DynamicFilter2d'), names)
-    assert names['y'].shape == (2, 64, 32, 20)
+    exec(snippet('features_only'), names)
+    assert names['scores'].shape == (1, 10)
     levels = [names[f'c{i}'].shape[1:] for i in range(2, 6)]
     assert levels == [
-        (64, 56, 56),
-        (128, 28, 28),
-        (320, 14, 14),
-        (512, 7, 7),
+        (64, 56, 80),
+        (128, 28, 40),
+        (320, 14, 20),
+        (512, 7, 10),
     ]
 
 
@@ -186,13 +193,11 @@ def test_a_published_file_in_init_cfg(tmp_path, monkeypatch):
     assert any(torch.equal(of_stem, w) for w in weights.values())
 
 
-def test_timm(tmp_path, monkeypatch):
+def test_a_published_file_in_timm(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     weights = published_state_dict('gfnet-ti')
     torch.save(weights, 'gfnet-ti.pth')
-    names, _ = run_snippet(snippet('timm.create'))
-    features = names['backbone'](torch.randn(1, 3, 64, 64))
-    assert [f.shape[2] for f in features] == [16, 8, 4, 2]
+    names, _ = run_snippet(snippet('pretrained_cfg_overlay'))
     model = names['model']
     assert model.num_classes == 10
     of_stem = model.backbone.patch_embed.proj.weight
@@ -225,7 +230,7 @@ def test_layer_wise_decay_in_any_toolbox(name, tmp_path):
 
 def commands():
     for block in BASH:
-        for line in re.sub(r'\n +', ' ', block).splitlines():
+        for line in re.sub(r'(?: \\)?\n +', ' ', block).splitlines():
             for command in line.partition(' #')[0].split('&&'):
                 yield command.strip()
 
@@ -263,7 +268,9 @@ def test_other_commands():
             rest = words[words.index('make') + 1 :]
             for target in [word for word in rest if '=' not in word]:
                 assert f'\n{target}:' in makefile, command
-        for path in re.findall(r'\b((?:tools|demo|scripts)/\S+)', command):
+        for path in re.findall(
+            r'(?<!\S)((?:tools|demo|scripts)/\S+)', command
+        ):
             assert (ROOT / path).is_file(), command
         for extra in re.findall(r'\[([\w,]+)\]"', command):
             for name in extra.split(','):
