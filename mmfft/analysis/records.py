@@ -43,14 +43,28 @@ class Records:
 
     def __contains__(self, case: dict) -> bool:
         """Whether there is a row with these keys."""
-        key = self._key(case)
-        return any(self._key(row) == key for row in self.rows)
+        return self._find(case) is not None
+
+    def __getitem__(self, case: dict) -> dict:
+        """The first row with these keys.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        row = self._find(case)
+        if row is None:
+            raise KeyError(self._key(case))
+        return row
 
     def add(self, row: dict) -> None:
         """Append a row; missing values stay empty."""
         cells = ['' if row.get(k) is None else row[k] for k in self.values]
         self._append([*(row[key] for key in self.keys), *cells])
         self.rows.append(self._typed(row))
+
+    def _find(self, case: dict) -> dict | None:
+        key = self._key(case)
+        return next((row for row in self.rows if self._key(row) == key), None)
 
     def _append(self, cells: list) -> None:
         with self.path.open('a', newline='', encoding='utf-8') as file:

@@ -72,13 +72,18 @@ def published_file(name: str) -> str:
     file, url = file_of(name), url_of(name)
     if url is not None:
         return download(url, file)
-    if not _cached(file).exists():
+    if not in_cache(file):
         raise ConfigError(
             f'mmfft://{name} has no address to download from: fetch {file} '
             'by the links on https://github.com/raoyongming/GFNet and save '
             f'it as {str(_cached(file))!r}'
         )
     return str(_cached(file))
+
+
+def in_cache(name: str) -> bool:
+    """Whether a file of this name is in PyTorch's checkpoint cache."""
+    return _cached(name).exists()
 
 
 def _fetch(url: str, file: Path) -> None:

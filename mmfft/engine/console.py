@@ -122,12 +122,12 @@ class BriefRun:
 
 def _describe(runner) -> Iterator[tuple[str, str]]:
     """Describe a run, whose loops are built, in lines of two parts."""
-    device = get_device()
-    if device == 'cuda':
-        device = f'{device} ({cuda.get_device_name()})'
     count = get_world_size()
     yield 'work dir', runner.work_dir
-    yield 'device', device + (f', {count} processes' if count > 1 else '')
+    yield (
+        'device',
+        device_name() + (f', {count} processes' if count > 1 else ''),
+    )
     sizes = [(p.numel(), p.requires_grad) for p in runner.model.parameters()]
     yield (
         'model',
@@ -145,6 +145,14 @@ def _describe(runner) -> Iterator[tuple[str, str]]:
     loop = runner._train_loop
     if hasattr(loop, 'dataloader'):
         yield 'schedule', _describe_schedule(loop)
+
+
+def device_name() -> str:
+    """The device on which mmengine's Runner computes, with the GPU's name."""
+    device = get_device()
+    if device == 'cuda':
+        return f'{device} ({cuda.get_device_name()})'
+    return device
 
 
 def _describe_data(loader) -> str:
