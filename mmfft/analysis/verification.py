@@ -5,13 +5,15 @@ The published files are tested by the configs of their models, on the path of
 ``tools/test.py``, so that what is verified is what users get.
 """
 
+import contextlib
+import functools
 import hashlib
 import re
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from platform import python_version
@@ -33,6 +35,7 @@ from ..checkpoints.downloading import in_cache
 from ..checkpoints.zoo import file_of, url_of
 from ..collect_env import mmfft_env
 from ..datasets.check.folders import describe as describe_folder
+from ..datasets.check.folders import not_there
 from ..engine import (
     apply_test_options,
     build_model,
@@ -78,24 +81,22 @@ class Variant:
     top1: float | None
 
 
+@functools.cache
 def published_variants() -> dict[str, Variant]:
     """All models with published weights, by name, from our metafiles."""
-    variants = {}
-    for name in published_names():
-        family = name.partition('-')[0]
-        models = load(str(config_file(f'{PREFIX}{family}/metafile.yml')))
-        (model,) = (
-            model
-            for model in models['Models']
-            if model.get('Weights') == f'mmfft://{name}'
-        )
-        (result,) = model['Results']
-        variants[name] = Variant(
-            name,
-            PREFIX + model['Config'].removeprefix('configs/'),
-            result['Metrics'].get('Top 1 Accuracy'),
-        )
-    return variants
+    found = {}
+    families = {name.partition('-')[0] for name in published_names()}
+    for family in families:
+        index = load(str(config_file(f'{PREFIX}{family}/metafile.yml')))
+        for model in index['Models']:
+            if 'Weights' in model:
+                name = model['Weights'].removeprefix('mmfft://')
+                found[name] = Variant(
+                    name,
+                    PREFIX + model['Config'].removeprefix('configs/'),
+                    model['Results'][0]['Metrics'].get('Top 1 Accuracy'),
+                )
+    return {name: found[name] for name in published_names()}
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,14 @@ class Verification:
         images (Images): The images.
         environment (str): Versions and device.
         rows (list[dict]): Results of the variants that were tested here.
-        missing (dict[str, str]): Why there is no file, by variant.
+        missing (list[str]): Variants of which there is no file.
         failed (dict[str, str]): What went wrong, by variant.
     """
 
     images: Images
     environment: str
     rows: list[dict]
-    missing: dict[str, str]
+    missing: list[str]
     failed: dict[str, str]
 
     def report(self) -> str:
@@ -148,13 +149,12 @@ class Verification:
                 f'Not comparable with published figures: {CLASSES:,} classes '
                 f'of {_IMAGES_PER_CLASS} images would be.'
             )
-        for title, reasons in [
-            ('Failed', self.failed),
-            ('Not tested', self.missing),
-        ]:
-            if reasons:
-                said = [f'- {name}: {why}' for name, why in reasons.items()]
-                lines.append('\n'.join([f'{title}:', '', *said]))
+        lines += [f'{name} failed: {why}' for name, why in self.failed.items()]
+        if self.missing:
+            lines.append(
+                'Not tested, since their files were not there: '
+                f'{", ".join(self.missing)}.'
+            )
         return '\n\n'.join([table.rstrip('\n'), *lines]) + '\n'
 
 
@@ -215,7 +215,7 @@ def verify(
     Raises:
         ConfigError: If the images or a file that was asked for are not
             there, the labels cannot be those of ImageNet, there is nothing
-            to test, or an argument is out of range.
+            to test, or an argument is wrong.
     """
     if batch_size is not None:
         require_whole_number('--batch-size', batch_size, 1)
@@ -223,6 +223,8 @@ def verify(
         require_whole_number('--workers', workers, 0)
     for name in names:
         require_one_of('--variants', name, published_names())
+    if Path(out).is_file():
+        raise ConfigError(f'--out must be a folder, {str(out)!r} is a file')
     found, missing = _find_files(files, names)
     images = _look_at_images(imagenet)
     records = Records(Path(out) / 'rows.csv', _KEYS, _VALUES)
@@ -248,25 +250,21 @@ def verify(
     return result
 
 
-class _noting:
+@contextlib.contextmanager
+def _noting(failed: dict[str, str], name: str) -> Iterator[None]:
     """Context that notes an error of a variant and goes on."""
-
-    def __init__(self, failed: dict[str, str], name: str) -> None:
-        self.failed, self.name = failed, name
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, trace) -> bool:
-        if not isinstance(error, Exception) or interrupt_behind(error):
-            return False
+    try:
+        yield
+    # A test may end with any, such as that of a full GPU.
+    except Exception as error:
+        if interrupt_behind(error):
+            raise
         text = str(error)
         if not isinstance(error, ConfigError):
             traceback.print_exception(error)
             text = f'{type(error).__name__}: {error}'
-        self.failed[self.name] = ' '.join(text.split())
-        print(f'{self.name}: error: {text}', file=sys.stderr, flush=True)
-        return True
+        failed[name] = ' '.join(text.split())
+        print(f'{name}: error: {text}', file=sys.stderr, flush=True)
 
 
 def _write_report(result: Verification, out: str | Path) -> None:
@@ -275,39 +273,30 @@ def _write_report(result: Verification, out: str | Path) -> None:
 
 def _find_files(
     folder: str | None, names: Sequence[str]
-) -> tuple[dict[str, str | None], dict[str, str]]:
+) -> tuple[dict[str, str | None], list[str]]:
     """Find the files, None for one that comes from the cache or the web."""
     if folder is not None and not Path(folder).is_dir():
         raise ConfigError(f'--files: there is no folder {folder!r}')
     found: dict[str, str | None] = {}
-    missing = {}
+    missing = []
     for name in dict.fromkeys(names or published_names()):
         file = file_of(name)
-        if folder is None:
-            if url_of(name) or in_cache(file):
-                found[name] = None
-            else:
-                missing[name] = (
-                    f'{file} cannot be downloaded by its name: give the '
-                    'folder in which it is as --files'
-                )
-        elif Path(folder, file).is_file():
+        if folder is not None and Path(folder, file).is_file():
             found[name] = str(Path(folder, file))
+        elif folder is None and (url_of(name) or in_cache(file)):
+            found[name] = None
         else:
-            missing[name] = f'there is no {file} in --files'
-    if missing and names:
-        name, why = next(iter(missing.items()))
-        raise ConfigError(f'--variants {name}: {why}{_others(folder)}')
-    if not found:
+            missing.append(name)
+    if missing and (names or not found):
+        files = [file_of(name) for name in missing]
         raise ConfigError(
-            'nothing to test: --files has none of '
-            f'{[file_of(name) for name in missing]}{_others(folder)}'
+            f'{files} cannot be downloaded by their names: get them by the '
+            'links on https://github.com/raoyongming/GFNet and give their '
+            'folder as --files'
+            if folder is None
+            else f'--files has none of {files}: {describe_folder(folder)}'
         )
     return found, missing
-
-
-def _others(folder: str | None) -> str:
-    return '' if folder is None else f'; {describe_folder(folder)}'
 
 
 def _test_config(
@@ -327,7 +316,8 @@ def _test_config(
         loader.batch_size = batch_size
     if workers is not None:
         loader.num_workers = workers
-        loader.persistent_workers = workers > 0
+    # They would wait beside those of the next variant.
+    loader.persistent_workers = False
     # mmengine keeps a logger for each name.
     cfg.experiment_name = f'{name}_{time.time_ns()}'
     return cfg
@@ -347,14 +337,22 @@ def _look_at_images(imagenet: str) -> Images:
     variant = next(iter(published_variants().values()))
     cfg = load_config(variant.config)
     enter_scope(cfg)
-    dataset = DATASETS.build(
-        dict(cfg.test_dataloader.dataset, data_root=imagenet)
-    )
-    items = [
-        (Path(item['img_path']).name, item['gt_label'])
-        for item in map(dataset.get_data_info, range(len(dataset)))
-    ]
-    counts = Counter(label for _, label in items)
+    try:
+        dataset = DATASETS.build(
+            dict(cfg.test_dataloader.dataset, data_root=imagenet)
+        )
+    # There are no images, or lines are of another form.
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f'--imagenet {imagenet!r} cannot be read: {error}'
+        ) from error
+    items = [dataset.get_data_info(i) for i in range(len(dataset))]
+    if lost := not_there(item['img_path'] for item in items):
+        raise ConfigError(
+            f'{str(listed)!r} names {len(lost):,} images that are not there, '
+            f'such as {lost[0]!r}'
+        )
+    counts = Counter(item['gt_label'] for item in items)
     wrong = [label for label in counts if not 0 <= label < CLASSES]
     if wrong:
         raise ConfigError(
@@ -362,8 +360,10 @@ def _look_at_images(imagenet: str) -> Images:
             f'{CLASSES - 1}, in the alphabetical order of n01440764 and so on'
         )
     digest = hashlib.sha256()
-    for file, label in sorted(items):
-        digest.update(f'{file} {label}\n'.encode())
+    for line in sorted(
+        f'{Path(item["img_path"]).name} {item["gt_label"]}\n' for item in items
+    ):
+        digest.update(line.encode())
     complete = dict.fromkeys(range(CLASSES), _IMAGES_PER_CLASS)
     return Images(len(items), counts == complete, digest.hexdigest()[:12])
 
@@ -398,7 +398,10 @@ def _check_file(cfg: Config, name: str, file: str | None) -> str:
             f'{file!r} is not one of the published files: it has the tensors '
             f'{list(weights)[:3]}'
         )
-    is_of = _name_model(describe(weights)['backbone'])
+    try:
+        is_of = _name_model(describe(weights)['backbone'])
+    except KeyError as error:
+        raise ConfigError(f'{file!r} lacks the tensor {error}') from error
     wanted = _name_model(cfg.model.backbone)
     if is_of != wanted:
         raise ConfigError(f'{file!r} has the weights of {is_of}, not {wanted}')
@@ -440,8 +443,10 @@ def _row(
             seconds=time.perf_counter() - start,
         )
     )
-    print(markdown_table(_TITLES, [_cells(records[case])]), flush=True)
-    return records[case]
+    row = records[case]
+    shown = zip(_TITLES[3:], _cells(row)[3:])
+    print(f'{name}:', ', '.join(map(' '.join, shown)), flush=True)
+    return row
 
 
 def _sha256(file: str) -> str:

@@ -17,7 +17,10 @@ def test_rows_are_found_again(tmp_path):
     ]
     assert dict(name='a, b', size=224) in again
     assert dict(name='a, b', size='224', more=1) in again
+    assert again[dict(name='a, b', size=224)]['speed'] == 0.1
     assert dict(name='a, b', size=225) not in again
+    with pytest.raises(KeyError, match='225'):
+        again[dict(name='a, b', size=225)]
 
 
 def test_a_file_of_something_else_is_left_alone(tmp_path):
