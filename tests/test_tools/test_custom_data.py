@@ -14,6 +14,14 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 from conftest import ROOT
+from doc_pages import (
+    SHORT_TRAINING,
+    add_options,
+    blocks,
+    expand,
+    lines_of,
+    run_python,
+)
 from mmengine.fileio import load
 from PIL import Image
 from pycocotools.coco import COCO
@@ -21,17 +29,6 @@ from pycocotools.coco import COCO
 pytestmark = pytest.mark.slow
 
 PAGE = (ROOT / 'docs/how_to/custom_data.md').read_text()
-SHORT = [
-    'train_cfg.max_epochs=1',
-    'train_dataloader.batch_size=2',
-    'train_dataloader.dataset.indices=4',
-    'train_dataloader.num_workers=0',
-    'train_dataloader.persistent_workers=False',
-    'val_dataloader.num_workers=0',
-    'val_dataloader.persistent_workers=False',
-    'test_dataloader.num_workers=0',
-    'test_dataloader.persistent_workers=False',
-]
 COLOURS = np.random.default_rng(0).integers(0, 256, (256, 3), np.uint8)
 
 
@@ -40,9 +37,12 @@ def commands(section):
     (text,) = re.findall(
         rf'^## {section}\n(.*?)(?=^## |\Z)', PAGE, re.S | re.M
     )
-    blocks = re.findall(r'```shell\n(.*?)```', text, re.S)
-    lines = re.sub(r'\\\n *', '', '\n'.join(blocks)).splitlines()
-    return [shlex.split(line) for line in lines]
+    return [
+        shlex.split(line)
+        for block in blocks(text)
+        if block.language == 'shell'
+        for line in lines_of(block.text)
+    ]
 
 
 @pytest.fixture
@@ -57,24 +57,11 @@ def run(tmp_path, call_tool, call_module):
             assert list(tmp_path.glob(f'{words[1]}/**/events.out.tfevents.*'))
             return
         assert program == 'python'
-        found = []
-        for word in words:
-            matches = sorted(tmp_path.glob(word)) if '*' in word else []
-            found += [m.relative_to(tmp_path) for m in matches] or [word]
         if words[0] == 'tools/train.py':
-            if '--cfg-options' not in words:
-                found.append('--cfg-options')
-            found += SHORT
+            words = add_options(words, SHORT_TRAINING)
             if 'det' in words[1]:  # nothing would be found yet
-                found.append('model.test_cfg.score_thr=0')
-        if words[0] == '-m':
-            call_module(*found[1:], cwd=tmp_path)
-        else:
-            tool = str(found[0]).removeprefix('tools/')
-            try:
-                call_tool(tool, *found[1:], cwd=tmp_path)
-            except SystemExit as stop:
-                assert not stop.code, words
+                words.append('model.test_cfg.score_thr=0')
+        run_python(expand(words, tmp_path), tmp_path, call_tool, call_module)
 
     return run
 
@@ -154,8 +141,8 @@ SECTIONS = dict(
 
 
 def test_each_command_of_the_page_is_run():
-    blocks = re.findall(r'```shell\n', PAGE)
-    assert len(blocks) == len(SECTIONS) + 1
+    shell = [block for block in blocks(PAGE) if block.language == 'shell']
+    assert len(shell) == len(SECTIONS) + 1
     for section in SECTIONS.values():
         assert len(commands(section)) >= 3
 
