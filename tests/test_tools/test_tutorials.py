@@ -27,6 +27,8 @@ def shorten(words):
         words = add_options(words, SHORT_TRAINING)
         if 'det.py' in words[0]:  # nothing would be found yet
             words.append('model.test_cfg.score_thr=0')
+    if '--score-thr' in words:
+        words[words.index('--score-thr') + 1] = '0'
     return [tool, *words]
 
 
