@@ -24,7 +24,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-full demo-cls demo-det demo-seg data test fuzz \
-	lint format clean distclean app test-app install-upstream test-upstream \
+	docs lint format clean distclean app test-app install-upstream test-upstream \
 	test-compiled test-core lock
 
 help: ## List these targets
@@ -99,6 +99,11 @@ test-core: install ## Test the core from a wheel: torch, timm, then hub's
 
 test-app: install ## Test the page of `make app` in a headless Chromium
 	$(RUN) -m pytest tests/test_demo/browser_app.py
+
+docs: install ## Build the site in build/docs; a broken link fails
+	rm -rf build/docs
+	$(RUN) -m sphinx -W --keep-going -n -q docs build/docs
+	@echo "Open build/docs/index.html"
 
 lint: install ## Check style, types, likely bugs and what imports what
 	$(RUN) -m ruff check .

@@ -8,7 +8,7 @@ from ..registry import WEIGHT_INITIALIZERS
 
 @WEIGHT_INITIALIZERS.register_module()
 class UnitVariance:
-    """:func:`mmfft.models.initialization.init_unit_variance`.
+    """``init_unit_variance`` of ``mmfft.models.initialization``.
 
     For ``init_cfg=dict(type='mmfft.UnitVariance')`` of any module of a
     toolbox.

@@ -43,7 +43,7 @@ def export(
     The graph contains only operators of the standard domain: the spectral
     filters become matrix products, and so does their resizing to the image's
     grid. What does not depend on the image is computed beforehand, unless
-    ``half`` is set, see :func:`fold`.
+    ``half`` is set, see ``fold``.
 
     PyTorch's tracing exporter is used. The newer one, based on
     ``torch.export``, takes minutes instead of seconds, since it reasons about

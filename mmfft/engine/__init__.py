@@ -2,7 +2,7 @@
 """Runs from configs and command lines, with their hooks and optimizers."""
 
 from ..openmmlab import required
-from .agreement import check_agreement, find_disagreements
+from .agreement import Disagreement, check_agreement, find_disagreements
 from .cli import command_line, config_parser, run_parser
 from .config import apply_test_options, apply_train_options, load_config
 from .hooks import (
@@ -15,13 +15,14 @@ from .hooks import (
     ExactResumeHook,
     FilterStatsHook,
     FilterVisHook,
+    InvalidLossError,
     ShowHook,
 )
 from .models import build_model, image_channels, load_weights
 from .optimizers import LayerDecayOptimWrapperConstructor
 from .resume import find_newest
 from .runner import build_runner, dump_metrics
-from .trial import check_config, try_steps
+from .trial import Failure, check_config, try_steps
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -30,9 +31,12 @@ __all__ = [
     'BoundHistoryHook',
     'CheckLoadHook',
     'CheckLossHook',
+    'Disagreement',
     'ExactResumeHook',
+    'Failure',
     'FilterStatsHook',
     'FilterVisHook',
+    'InvalidLossError',
     'LayerDecayOptimWrapperConstructor',
     'ShowHook',
     'apply_test_options',

@@ -64,8 +64,8 @@ def run_parser(description: str) -> argparse.ArgumentParser:
 def command_line(program: str) -> Iterator[None]:
     """Context in which every command line does its work.
 
-    No code in a loaded file is executed, see :func:`harden`. A
-    :class:`ConfigError` is printed as one line, and the exit status is 2.
+    No code in a loaded file is executed, see :func:`.harden`. A
+    :class:`.ConfigError` is printed as one line, and the exit status is 2.
     After Ctrl-C it is 130, after a line that says how to continue. At the end
     the group of processes is closed: one that still exists when Python exits
     may abort the process after all its work.

@@ -44,7 +44,7 @@ def build_runner(cfg: Config, dump_suffix: str = '') -> Runner:
 
     Returns:
         Runner: Runner of the config's ``runner_type``, by default mmengine's
-        own, with what :class:`BriefRun` adds to it.
+        own, with what ``BriefRun`` adds to it.
 
     Raises:
         ConfigError: If a launcher other than ``'pytorch'`` is asked for

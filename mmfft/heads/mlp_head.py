@@ -11,7 +11,7 @@ from ..registry import MODELS
 class MlpHead(MlpClassifier, ClsHead):
     """The classifier of the MetaFormer family, as a head of mmpretrain.
 
-    See :class:`MlpClassifier` for its layers. Use it with
+    See :class:`.MlpClassifier` for its layers. Use it with
     ``neck=dict(type='GlobalAveragePooling')`` and a backbone with
     ``out_norm=False``.
 

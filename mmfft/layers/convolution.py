@@ -39,7 +39,7 @@ def conv2d(
 
 
 def convolve(conv: nn.Conv2d, x: Tensor) -> Tensor:
-    """``conv(x)`` to channels-last maps, see :func:`conv2d`.
+    """``conv(x)`` to channels-last maps, see ``conv2d``.
 
     Args:
         conv (nn.Conv2d): A convolution without dilation, whose padding is a

@@ -88,7 +88,7 @@ class HalfSpectrum(GridParameter):
         return super().is_as_stored(grid) and is_circular(self.boundary)
 
     def read(self, weight: Tensor, grid: Grid) -> Tensor:
-        """The filters on the grid of a map that :func:`extend` extended."""
+        """The filters on the grid of a map that :func:`.extend` extended."""
         filters = super().read(weight, grid)
         if is_circular(self.boundary):
             return filters

@@ -31,8 +31,8 @@ class FourierBackbone(nn.Module):
     A level is what ``out_indices`` can name: a stage or, of a backbone without
     stages, a block. A subclass has ``arch_zoo`` and, where it has no stages,
     ``dims`` and ``depths`` of its own. After calling this constructor it
-    builds its layers by :meth:`_build_stages`, or by itself and ends with
-    :meth:`_finish`. Levels after the last of ``out_indices`` are not built.
+    builds its layers by ``_build_stages``, or by itself and ends with
+    ``_finish``. Levels after the last of ``out_indices`` are not built.
 
     Args:
         arch (str | dict): A name in ``arch_zoo`` or a dict with its keys.
@@ -51,7 +51,7 @@ class FourierBackbone(nn.Module):
             keeping its activations. Defaults to False.
         init (str, optional): How a training from scratch starts, with
             ``'published'`` or ``'unit_variance'`` values, see
-            :mod:`mmfft.models.initialization`. Defaults to
+            ``mmfft.models.initialization``. Defaults to
             ``'unit_variance'`` for the archs in ``small_archs``, to
             ``'published'`` for others.
 

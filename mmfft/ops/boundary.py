@@ -19,7 +19,7 @@ def boundary_of_axes(boundary: str | tuple[str, str]) -> tuple[str, str]:
     """Boundary of either axis.
 
     Args:
-        boundary (str | tuple[str, str]): One of :data:`BOUNDARIES`, or
+        boundary (str | tuple[str, str]): One of ``mmfft.ops.BOUNDARIES``, or
             ``(height, width)`` of them.
 
     Returns:
@@ -93,7 +93,7 @@ def extend(x: Tensor, boundary: str | tuple[str, str]) -> Tensor:
 
     Args:
         x (Tensor): Shape ``(B, H, W, C)``.
-        boundary (str | tuple[str, str]): One of :data:`BOUNDARIES`, or
+        boundary (str | tuple[str, str]): One of ``mmfft.ops.BOUNDARIES``, or
             ``(height, width)`` of them.
 
     Returns:

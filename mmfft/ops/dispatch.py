@@ -286,7 +286,7 @@ def chosen_path(
     their measurement (``benchmarks.op`` on a GPU): they are never chosen, only
     forced, and what they do not take, float64 for one, runs by the FFT.
     ``'export'`` is the same matrix products as plain operators, which any
-    runtime has and any transform knows: see :func:`takes_plain_operators`.
+    runtime has and any transform knows: see ``takes_plain_operators``.
 
     Matrix products are chosen on a CPU for small grids, where they were
     measured to be faster (``benchmarks.op``). On other devices nothing was

@@ -39,7 +39,7 @@ class ToolboxModel:
         device (str): Device on which the model runs. Defaults to ``'cpu'``.
 
     Attributes:
-        task (str): What the model does, see :class:`Prediction`.
+        task (str): What the model does, see :class:`.Prediction`.
         classes (tuple[str, ...]): Names of the classes.
 
     Raises:

@@ -34,7 +34,7 @@ class ExportedFile:
 
     Attributes:
         engine (Engine): The network, names in and arrays out.
-        task (str): What the model does, see :class:`Prediction`.
+        task (str): What the model does, see :class:`.Prediction`.
         classes (tuple[str, ...]): Names of the classes.
         metadata (dict): What the file tells, see docs/how_to/deployment.md.
 

@@ -23,7 +23,7 @@ def load_vis_cam() -> SimpleNamespace:
 
     The script takes features of four dimensions for ``(B, C, H, W)``; layers
     inside a backbone of mmfft return ``(B, H, W, C)``. What the user can mend
-    becomes a :class:`ConfigError`: a file or layer that does not exist, a
+    becomes a :class:`.ConfigError`: a file or layer that does not exist, a
     config that is not for a classifier, or weights that the checkpoint of a
     model with a backbone of mmfft lacks.
 

@@ -5,7 +5,7 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook, AtomicLocalBackend
 from .bad_samples_hook import BadSamplesHook
 from .bound_history_hook import BoundHistoryHook
 from .check_load_hook import CheckLoadHook
-from .check_loss_hook import CheckLossHook
+from .check_loss_hook import CheckLossHook, InvalidLossError
 from .exact_resume_hook import ExactResumeHook
 from .filter_stats_hook import FilterStatsHook
 from .filter_vis_hook import FilterVisHook
@@ -21,5 +21,6 @@ __all__ = [
     'ExactResumeHook',
     'FilterStatsHook',
     'FilterVisHook',
+    'InvalidLossError',
     'ShowHook',
 ]
