@@ -249,16 +249,18 @@ def test_the_list_is_cut(folder, capsys):
     assert 'unreadable image: 32' in said and '... and 30 more' in said
 
 
-def test_command_line(folder, call_tool):
+def test_command_line(folder, call_tool, capsys):
     out = folder / 'problems.json'
     options = ['--nproc', 2, '--out', out, '--no-trial']
     with pytest.raises(SystemExit) as end:
         call_tool(CLI, COCO, *options, cwd=folder.parent)
     assert end.value.code == 0 and json.loads(out.read_text()) == []
+    assert capsys.readouterr().out.endswith('no problem found\n')
     cut_off(next((folder / 'coco' / 'val2017').iterdir()))
     with pytest.raises(SystemExit) as end:
         call_tool(CLI, COCO, *options, cwd=folder.parent)
     assert end.value.code == 1
+    assert 'no problem found' not in capsys.readouterr().out
     (problem,) = json.loads(out.read_text())
     assert problem['kind'] == 'unreadable image'
     assert problem['split'] == 'val, test'

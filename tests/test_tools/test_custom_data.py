@@ -18,7 +18,6 @@ from doc_pages import (
     SHORT_TRAINING,
     add_options,
     blocks,
-    expand,
     lines_of,
     run_python,
 )
@@ -61,7 +60,7 @@ def run(tmp_path, call_tool, call_module):
             words = add_options(words, SHORT_TRAINING)
             if 'det' in words[1]:  # nothing would be found yet
                 words.append('model.test_cfg.score_thr=0')
-        run_python(expand(words, tmp_path), tmp_path, call_tool, call_module)
+        run_python(words, tmp_path, call_tool, call_module)
 
     return run
 
