@@ -50,6 +50,8 @@ def main():
         for where, what in check_config(cfg, not args.no_trial):
             problems.append(Problem('config', where, what, 'config'))
     show_problems(images, problems)
+    if not problems:
+        print('no problem found')
     if args.out:
         dump([problem._asdict() for problem in problems], args.out, indent=2)
     sys.exit(1 if problems else 0)

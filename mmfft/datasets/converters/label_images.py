@@ -432,7 +432,7 @@ def _grey_classes(
 ) -> tuple[list[tuple[Colour, str]], str]:
     if values == [0, VOID]:
         names = [((0,) * 3, 'background'), ((VOID,) * 3, 'object')]
-        return names, 'values 0 and 255: background and object'
+        return names, 'values 0 and 255 become the indices 0 and 1'
     known = [value for value in values if value != VOID]
     most = max(known, default=0)
     if most < max(MOST_CLASSES, len(classes or ())):
