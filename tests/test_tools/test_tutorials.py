@@ -24,6 +24,7 @@ PAGES = [
     ROOT / 'docs' / 'explanation' / 'global_filters.md',
 ]
 NOTEBOOKS = sorted(TUTORIALS.glob('*.ipynb'))
+SHORT_TEST = [f'{x}_dataloader.dataset.indices=4' for x in ('val', 'test')]
 # The first line of the notebook and what the test makes of it.
 SHORT = ('scenes, epochs = 150, 8', 'scenes, epochs = 6, 1')
 
@@ -38,7 +39,7 @@ def shorten(words):
     if tool.endswith('check_dataset.py'):
         words += ['--nproc', '1']
     if tool.endswith('/train.py'):
-        words = add_options(words, SHORT_TRAINING)
+        words = add_options(words, SHORT_TRAINING + SHORT_TEST)
         if 'det.py' in words[0]:  # nothing would be found yet
             words.append('model.test_cfg.score_thr=0')
     if '--score-thr' in words:
@@ -134,3 +135,28 @@ def test_what_a_notebook_stores(file):
     pictures = [c for c in code if any('data' in o for o in c.outputs)]
     assert len(pictures) >= 3
     assert os.sep + 'site-packages' not in file.read_text()
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('```python\nprint(12)\n```\n```text\ntwelve\n```', 'not printed'),
+        ('```python\n1 / 0\n```', 'division by zero'),
+        ('```bash\nls gone\n```', 'gone'),
+        ('```toml\nx = 1\n```', 'line 1: ```toml: nothing runs'),
+        ('```\nx = 1\n```', 'nothing runs'),
+        ('- ```bash\n  ls\n  ```', 'a block that is not read'),
+    ],
+)
+def test_what_the_walk_does_not_let_pass(text, message, tmp_path):
+    walk = Walk(tmp_path, None, None, shorten, {})
+    with pytest.raises(AssertionError, match=message):
+        walk.walk(text)
+
+
+def test_output_of_another_run(tmp_path):
+    walk = Walk(tmp_path, None, None, shorten, {})
+    walk.walk(
+        "```python\nprint('took 1.5 s\\nloss: -3e-05  kept')\n```\n"
+        '```text\n...\nloss: 0.25 ...\n```'
+    )
