@@ -20,7 +20,7 @@ SHORT_TRAINING = [
     ),
 ]
 _FENCE = re.compile(r'^```(\S*)\n(.*?)^```$', re.S | re.M)
-_NUMBER = re.compile(r'-?\d+(\.\d+)?(e-?\d+)?')
+_NUMBER = re.compile(r'-?\d+(\.\d+)?(e[-+]?\d+)?')
 _ASSIGNMENT = re.compile(
     r'(?P<name>\w+)=\$\(python -c "(?P<code>.*?)"\)(?P<rest>\S*)'
 )
