@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, require_whole_number
 from ..layers import GlobalFilter, GridParameter, convolve, mlp
-from ..ops.bicubic import interpolate_bicubic
+from ..ops.interpolation import interpolate
 from ..ops.precision import compute_dtype
 from ..ops.spectrum import Grid
 from .base import FourierBackbone, drop_path_rates
@@ -76,7 +76,7 @@ def _resize_embedding(
 ) -> Tensor:
     # As published: no antialiasing, corners not aligned.
     planes = weight.to(compute_dtype(weight)).reshape(*old_grid, -1)
-    planes = interpolate_bicubic(planes, new_grid, align_corners=False)
+    planes = interpolate(planes, new_grid, 'bicubic', align_corners=False)
     return planes.flatten(0, 1)[None].to(weight.dtype)
 
 

@@ -8,11 +8,15 @@ import torch
 from torch import Tensor
 
 from ..errors import require_one_of
-from .bicubic import bicubic_matrices, multiply_axes
 from .dispatch import (
     is_backward_differentiated,
     same_grid,
     takes_plain_operators,
+)
+from .interpolation import (
+    INTERPOLATIONS,
+    interpolation_matrices,
+    multiply_axes,
 )
 from .precision import compute_dtype, without_autocast
 from .spectral import irfft2, require_real, rfft2
@@ -26,7 +30,7 @@ from .spectrum import (
     whole_numbers,
 )
 
-FILTER_RESIZE_MODES = ('bicubic', 'kernel', 'spectrum')
+FILTER_RESIZE_MODES = (*INTERPOLATIONS, 'kernel', 'spectrum')
 
 
 def resize_filter(
@@ -42,6 +46,12 @@ def resize_filter(
     vertical frequencies are read half a bin or more off, so that isotropic
     filters come out skewed, most of all on small grids. The result is not
     Hermitian and resizing it again continues from that, as published.
+
+    ``bilinear`` is the same with linear interpolation: the published rule of
+    `HorNet <https://github.com/raoyongming/HorNet>`_, by the authors of
+    GFNet. It is applied there when weights are loaded (``main.py``,
+    ``mmcv_custom/checkpoint.py``) and in each forward pass on another grid
+    (``hornet.py``), for detection and segmentation as well.
 
     ``kernel`` keeps the spatial kernel, tap by tap in pixels: zero-padded on
     a larger grid, cropped around its centre on a smaller one. Gain and
@@ -63,8 +73,8 @@ def resize_filter(
         old_grid (tuple[int, int]): ``(H, W)`` of ``filter``; the width cannot
             be told from the half spectrum.
         new_grid (tuple[int, int]): ``(H', W')`` of the result.
-        mode (str): One of ``'bicubic'``, ``'kernel'``, ``'spectrum'``.
-            Defaults to ``'bicubic'``.
+        mode (str): One of ``'bicubic'``, ``'bilinear'``, ``'kernel'``,
+            ``'spectrum'``. Defaults to ``'bicubic'``.
 
     Returns:
         Tensor: Shape ``(H', W' // 2 + 1, ..., 2)``, dtype of ``filter``;
@@ -115,8 +125,8 @@ def _resize(
     filter: Tensor, old_grid: Grid, new_grid: Grid, mode: str
 ) -> Tensor:
     planes = filter.to(compute_dtype(filter)).flatten(2, -2)
-    if mode == 'bicubic':
-        matrices = _bicubic_matrices(old_grid, new_grid, planes)
+    if mode in INTERPOLATIONS:
+        matrices = _interpolation_matrices(old_grid, new_grid, mode, planes)
         planes = multiply_axes(matrices, planes.flatten(2))
     elif mode == 'kernel':
         matrices = _kernel_matrices(old_grid, new_grid, planes)
@@ -134,8 +144,8 @@ def _resize_adjoint(
     """Gradient on ``old_grid``, from the one on ``new_grid``."""
     planes = grad.to(compute_dtype(grad)).flatten(2, -2)
     old_shape = half_spectrum_shape(old_grid)
-    if mode == 'bicubic':
-        matrices = _bicubic_matrices(old_grid, new_grid, planes)
+    if mode in INTERPOLATIONS:
+        matrices = _interpolation_matrices(old_grid, new_grid, mode, planes)
         planes = multiply_axes([m.T for m in matrices], planes.flatten(2))
     elif mode == 'kernel':
         matrices = _kernel_matrices(old_grid, new_grid, planes)
@@ -202,12 +212,12 @@ def _save_grids(ctx, inputs, output):
 _resize_operator.register_autograd(_backward, setup_context=_save_grids)
 
 
-def _bicubic_matrices(
-    old_grid: Grid, new_grid: Grid, like: Tensor
+def _interpolation_matrices(
+    old_grid: Grid, new_grid: Grid, mode: str, like: Tensor
 ) -> list[Tensor]:
     old_shape = half_spectrum_shape(old_grid)
     new_shape = half_spectrum_shape(new_grid)
-    return bicubic_matrices(old_shape, new_shape, True, like)
+    return interpolation_matrices(old_shape, new_shape, mode, True, like)
 
 
 def _kernel_matrices(

@@ -25,6 +25,7 @@ from mmfft.version import __version__
 TINY = dict(embed_dims=[8, 8, 8, 8], depths=[1, 1, 1, 1])
 BACKBONES = {
     'dfformer': (DFFormer, dict(arch=TINY)),
+    'dfformer-bilinear': (DFFormer, dict(arch=TINY, filter_resize='bilinear')),
     'dfformer-kernel': (DFFormer, dict(arch=TINY, filter_resize='kernel')),
     'dfformer-spectrum': (DFFormer, dict(arch=TINY, filter_resize='spectrum')),
     'dfformer-zero': (DFFormer, dict(arch=TINY, boundary='zero')),
@@ -74,6 +75,7 @@ def test_a_dynamic_file_takes_any_size(name, tmp_path, infer_shapes):
     'name',
     [
         'cdfformer',
+        'dfformer-bilinear',
         'dfformer-kernel',
         'dfformer-spectrum',
         'dfformer-zero',

@@ -10,11 +10,12 @@ import torch
 from tiny_models import build, every_model, loss_of
 
 from mmfft.errors import ConfigError
+from mmfft.ops import FILTER_RESIZE_MODES
 
 
 @every_model
 @pytest.mark.parametrize('size', [(64, 64), (96, 64), (33, 47), (8, 130)])
-@pytest.mark.parametrize('filter_resize', ['bicubic', 'kernel', 'spectrum'])
+@pytest.mark.parametrize('filter_resize', FILTER_RESIZE_MODES)
 def test_any_size_trains_every_parameter(name, size, filter_resize):
     model = build(name, filter_resize=filter_resize)
     outs = model(torch.randn(2, 3, *size))

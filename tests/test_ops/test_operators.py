@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mmfft.ops import (
+    FILTER_RESIZE_MODES,
     composed,
     conv2d_to_channels_last,
     dynamic_spectral_filter,
@@ -68,7 +69,7 @@ def test_gradient_of_a_sum(grid, path):
     torch.testing.assert_close(grad, expected)
 
 
-@pytest.mark.parametrize('mode', ['bicubic', 'kernel', 'spectrum'])
+@pytest.mark.parametrize('mode', FILTER_RESIZE_MODES)
 def test_opcheck_resize(mode):
     basis = inputs((5, 6))['basis']
     torch.library.opcheck(_resize_operator, (basis, (5, 6), (8, 9), mode))

@@ -82,6 +82,52 @@ def test_bicubic_is_the_published_resize():
     torch.testing.assert_close(out[0, 0], weight[0, 0])
 
 
+def by_operator(weight, grid, mode):
+    """PyTorch's interpolation of a half spectrum as it is stored."""
+    planes = weight.flatten(2).permute(2, 0, 1)[None]
+    shape = half_spectrum_shape(grid)
+    planes = F.interpolate(planes, shape, mode=mode, align_corners=True)
+    return planes[0].permute(1, 2, 0).reshape(*shape, *weight.shape[2:])
+
+
+@settings(max_examples=80, deadline=None)
+@given(old=grids, new=grids, mode=st.sampled_from(['bicubic', 'bilinear']))
+def test_interpolation_is_of_the_stored_half_spectrum(old, new, mode):
+    # In FFT order, parts apart, corners aligned; tiny grids included.
+    g = torch.Generator().manual_seed(0)
+    shape = (*half_spectrum_shape(old), 3, 2)
+    weight = torch.randn(shape, generator=g, dtype=torch.float64)
+    weight.requires_grad_()
+    if old == new:
+        return
+    expected = by_operator(weight, new, mode)
+    out = resize_filter(weight, old, new, mode)
+    torch.testing.assert_close(out, expected)
+    torch.testing.assert_close(out[0, 0], weight[0, 0])
+    grad = torch.randn(out.shape, generator=g, dtype=torch.float64)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(y, weight, grad)[0] for y in (out, expected))
+    )
+
+
+@pytest.mark.parametrize('mode', FILTER_RESIZE_MODES)
+def test_compiled(mode):
+    @torch.compile(backend='aot_eager', fullgraph=True)
+    def resize(weight, x):
+        return resize_filter(weight, (6, 7), tuple(x.shape[1:3]), mode)
+
+    weight = torch.randn(6, 4, 3, 2, requires_grad=True)
+    # The third size is the first that is a symbol of one graph.
+    for grid in ((9, 5), (4, 12), (11, 8)):
+        out = resize(weight, torch.empty(1, *grid, 3))
+        expected = resize_filter(weight, (6, 7), grid, mode)
+        torch.testing.assert_close(out, expected)
+        grad = torch.randn_like(out)
+        torch.testing.assert_close(
+            *(torch.autograd.grad(y, weight, grad)[0] for y in (out, expected))
+        )
+
+
 @settings(max_examples=80, deadline=None)
 @given(old=grids, grow=st.tuples(st.integers(0, 8), st.integers(0, 8)))
 def test_kernel_mode_keeps_every_tap(old, grow):
@@ -187,8 +233,8 @@ def test_the_same_grid_is_the_same_tensor():
 
 def test_misuse_is_named():
     weight = torch.randn(4, 4, 2, 2)
-    with pytest.raises(ValueError, match="bicubic.*got 'bilinear'"):
-        resize_filter(weight, (4, 6), (8, 8), 'bilinear')
+    with pytest.raises(ValueError, match="bicubic.*got 'nearest'"):
+        resize_filter(weight, (4, 6), (8, 8), 'nearest')
     with pytest.raises(ValueError, match=r'\(4, 8\).*\(4, 5\)'):
         resize_filter(weight, (4, 8), (8, 8))
     with pytest.raises(ValueError, match='at least one row'):
