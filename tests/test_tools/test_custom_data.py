@@ -135,7 +135,10 @@ def write_hands(folder, crops):
 
 
 SECTIONS = dict(
-    det='My boxes', ins='My masks', seg='My label images', cls='My folders'
+    det='Detection: boxes',
+    ins='Instance segmentation: masks',
+    seg='Semantic segmentation: label images',
+    cls='Classification: folders',
 )
 
 
@@ -163,7 +166,7 @@ def test_from_a_folder_to_a_picture(task, run, tmp_path, digit_scenes, capsys):
     for words in commands(SECTIONS[task]):
         run(words)
     assert list((tmp_path / 'browsed').rglob('*.*'))
-    for words in commands('After the training'):
+    for words in commands('After training'):
         words = [word.replace('/det', f'/{task}') for word in words]
         if find_spec('onnxruntime') is None and 'onnx' in ' '.join(words):
             continue
