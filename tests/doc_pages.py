@@ -144,14 +144,15 @@ class Walk:
                 continue
             for name, value in self.variables.items():
                 line = line.replace(f'${name}', value)
-            self.printed += self._run_words(shlex.split(line))
+            self._run_words(shlex.split(line))
 
     def run_python(self, text):
         saved = re.match(r'# (\S+\.py)\n', text)
         if saved:
             (self.folder / saved[1]).write_text(text)
         else:
-            self.printed = self._capture(exec, text, self.names)
+            self.printed = ''
+            self._capture(exec, text, self.names)
 
     def run_text(self, text):
         printed = _ANSI.sub('', self.printed).replace('\r', '\n')
@@ -165,33 +166,35 @@ class Walk:
     def _run_words(self, words):
         program, *words = words
         if program in self.stand_ins:
-            return self.stand_ins[program](self.folder, words) or ''
-        if program == 'python':
-            return self._capture(
+            self.stand_ins[program](self.folder, words)
+        elif program == 'python':
+            self._capture(
                 run_python,
                 self.shorten(words),
                 self.folder,
                 self.call_tool,
                 self.call_module,
             )
-        if program == 'cd':
+        elif program == 'cd':
             self.folder = self.folder / words[0]
             assert self.folder.is_dir()
-            return ''
-        result = subprocess.run(
-            [program, *expand(words, self.folder)],
-            cwd=self.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert result.returncode == 0, result.stdout
-        return result.stdout
+        else:
+            result = subprocess.run(
+                [program, *expand(words, self.folder)],
+                cwd=self.folder,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            self.printed += result.stdout
+            assert result.returncode == 0, f'exit status {result.returncode}'
 
-    @staticmethod
-    def _capture(call, *args):
+    def _capture(self, call, *args):
         """Call it; returns what it prints."""
         said = io.StringIO()
-        with redirect_stdout(said), redirect_stderr(said):
-            call(*args)
+        try:
+            with redirect_stdout(said), redirect_stderr(said):
+                call(*args)
+        finally:
+            self.printed += said.getvalue()
         return said.getvalue()

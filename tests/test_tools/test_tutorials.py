@@ -91,12 +91,9 @@ def test_a_page(page, tmp_path, call_tool, call_module):
     walk.walk(page.read_text())
 
 
-def kinds(cell):
-    """What a cell shows: text, or pictures of some kind."""
-    return [
-        (output.output_type, sorted(output.get('data', ())))
-        for output in cell.outputs
-    ]
+def shows(cell):
+    """Whether a cell ends with something to look at, besides printed text."""
+    return [o.output_type for o in cell.outputs if 'data' in o]
 
 
 @pytest.mark.parametrize('file', NOTEBOOKS, ids=lambda file: file.stem)
@@ -117,7 +114,7 @@ def test_a_notebook(file, tmp_path, monkeypatch):
     client.execute()
     for cell, shown in zip(cells, stored):
         assert cell.execution_count == shown.execution_count
-        assert [k for k, _ in kinds(cell)] == [k for k, _ in kinds(shown)]
+        assert shows(cell) == shows(shown)
 
 
 @pytest.mark.parametrize('file', NOTEBOOKS, ids=lambda file: file.stem)
@@ -132,8 +129,7 @@ def test_what_a_notebook_stores(file):
     counts = [cell.execution_count for cell in code]
     assert counts == list(range(1, len(code) + 1))
     assert not any(cell.metadata for cell in notebook.cells)
-    pictures = [c for c in code if any('data' in o for o in c.outputs)]
-    assert len(pictures) >= 3
+    assert len(list(filter(shows, code))) >= 3
     assert os.sep + 'site-packages' not in file.read_text()
 
 
