@@ -182,8 +182,8 @@ class Row(NamedTuple):
         fits (Callable): Whether the path can compute a case. By default it
             can compute every one.
         pays (Callable): Whether the path was measured to be the fastest for a
-            case. By default nothing was measured, and the path is taken only
-            where it is forced.
+            case, or is the only one that is right. By default nothing was
+            measured, and the path is taken only where it is forced.
     """
 
     path: str
@@ -224,6 +224,17 @@ _KERNELS_PAY = False
 # CPU: docs/results/costs.md, by benchmarks.op. Nothing was measured elsewhere
 # yet.
 _LARGEST_MATMUL = 136
+
+
+def _products_pay(case: Case) -> bool:
+    # On Apple's GPUs PyTorch's inverse FFT returns maps of odd width in
+    # another order (pytorch/pytorch#126649): there products are not faster,
+    # as far as is known, but right.
+    return case.device == matmul.APPLE or (
+        case.device == 'cpu' and sum(case.grid) <= _LARGEST_MATMUL
+    )
+
+
 # Points of a batch's maps from which a linear layer was faster by oneDNN:
 # docs/results/costs.md, by benchmarks.backbones.
 _CONVOLVED_POINTS = 1024
@@ -240,9 +251,7 @@ _TABLE = (
         'matmul',
         lambda: ComposedFilter(matmul),
         matmul,
-        pays=lambda case: (
-            case.device == 'cpu' and sum(case.grid) <= _LARGEST_MATMUL
-        ),
+        pays=_products_pay,
     ),
     Row('fft', lambda: ComposedFilter(fft), fft, pays=lambda case: True),
 )
@@ -289,8 +298,9 @@ def chosen_path(
     runtime has and any transform knows: see ``takes_plain_operators``.
 
     Matrix products are chosen on a CPU for small grids, where they were
-    measured to be faster (``benchmarks.op``). On other devices nothing was
-    measured yet and the FFT is taken.
+    measured to be faster (``benchmarks.op``), and on Apple's GPUs (``'mps'``)
+    for all grids, since PyTorch's inverse FFT is wrong there for odd widths.
+    On other devices nothing was measured yet and the FFT is taken.
 
     Args:
         grid (tuple[int, int]): ``(H, W)`` of the map.

@@ -21,6 +21,8 @@ from .dft_export import angles, column_table
 from .precision import compute_dtype
 from .spectrum import Grid, column_weights, square_root, whole_numbers
 
+APPLE = 'mps'  # the device of Apple's GPUs
+
 
 def _tables(
     grid: Grid, dtype: torch.dtype, device: torch.device
@@ -35,7 +37,9 @@ def _make_tables(
     grid: Grid, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Tensor]:
     rows, columns = grid
-    like = torch.empty(0, dtype=torch.float64, device=device)
+    # Apple's GPUs have no float64. Angles are reduced before they are rounded.
+    exact = torch.float32 if device.type == APPLE else torch.float64
+    like = torch.empty(0, dtype=exact, device=device)
     with torch.inference_mode(False), torch.no_grad():
         index = whole_numbers(rows // 2 + 1, like)
         row_angles = angles(index, index, rows)
@@ -95,7 +99,13 @@ def forward(x: Tensor) -> Tensor:
     differences = _apply(tables['of_differences'], differences).flatten(2)
     spectrum = x.new_empty(batch, rows, 2, columns // 2 + 1, channels)
     cosines = tables['cos'].expand(batch, -1, -1)
-    torch.bmm(cosines, sums, out=spectrum[:, upper].flatten(2))
+    out = spectrum[:, upper].flatten(2)
+    if x.device.type == APPLE:
+        # Products into memory with gaps were reported not to arrive there
+        # (pytorch/pytorch#104832).
+        out.copy_(torch.bmm(cosines, sums))
+    else:
+        torch.bmm(cosines, sums, out=out)
     sines = _apply(tables['sin'], differences)
     sines = sines.reshape(batch, -1, *spectrum.shape[2:])
     torch.sub(spectrum[:, paired], sines, out=spectrum[:, mirrored])

@@ -47,6 +47,20 @@ def test_large_grids_take_the_fft():
     assert chosen_path((14, 14), CUDA) == 'fft'
 
 
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    'grid', [(1, 1), (7, 7), (14, 14), (14, 13), (200, 336), (201, 335)]
+)
+def test_no_fft_on_apples_gpus(grid, dtype):
+    # There irfft is wrong for odd widths: pytorch/pytorch#126649.
+    mps = torch.device('mps')
+    assert chosen_path(grid, mps, dtype) == 'matmul'
+    with use_path('fft'):
+        assert chosen_path(grid, mps, dtype) == 'fft'
+    with use_path('export'):
+        assert chosen_path(grid, mps, dtype) == 'export'
+
+
 @pytest.mark.parametrize(
     'path, grid, dtype, expected',
     [
