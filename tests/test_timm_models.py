@@ -547,7 +547,7 @@ def test_published_safetensors(tmp_path):
     assert torch.equal(model.head.fc.weight, published['head.weight'])
 
 
-@pytest.mark.parametrize('filter_resize', ['bicubic', 'kernel'])
+@pytest.mark.parametrize('filter_resize', ['bicubic', 'bilinear', 'kernel'])
 @pytest.mark.parametrize(
     'name', ['cdfformer_nano', 'dfformer_s18_afno', 'gfnet_h_nano', 'gfnet_ti']
 )

@@ -97,19 +97,20 @@ def test_the_report_names_both_grids(tmp_path, said):
     ]
 
 
-def test_published_filters_and_positions_are_resized(tmp_path, said):
-    """As published: bicubic, corners aligned for filters only."""
+@pytest.mark.parametrize('mode', ['bicubic', 'bilinear'])
+def test_published_filters_and_positions_are_resized(mode, tmp_path, said):
+    """Corners are aligned for filters only; positions are bicubic."""
     weights = published_weights('gfnet-ti')
     path = str(tmp_path / 'gfnet-ti.pth')
     torch.save({'model': weights}, path)
-    model = pretrained(GFNet, path, img_size=384)
+    model = pretrained(GFNet, path, img_size=384, filter_resize=mode)
     assert '1 PositionEmbedding from 14x14 to 24x24' in said[0]
     assert '12 HalfSpectrum from 14x14 to 24x24' in said[0]
     name = 'blocks.0.filter.complex_weight'
     resized = torch.nn.functional.interpolate(
         weights[name].flatten(2).permute(2, 0, 1)[None],
         size=(24, 13),
-        mode='bicubic',
+        mode=mode,
         align_corners=True,
     )[0].permute(1, 2, 0)
     ours = model.blocks[0].token_mixer.filter.weight.detach()
