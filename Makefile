@@ -10,6 +10,7 @@
 #   PYTEST_ARGS=...     more arguments for pytest, such as `-m "not slow"`
 #   FUZZ_EXAMPLES=1000  cases of each fuzz test
 #   CORE_WITH=...       other versions for test-core: 'torch==2.4.1 torchvision'
+#   TAG=v1.0.0 REPOSITORY=owner/name   what check-release compares with
 
 LINE ?= onedl
 VENV ?= $(if $(filter upstream,$(LINE)),.venv-upstream,.venv)
@@ -25,7 +26,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-full demo-cls demo-det demo-seg data test fuzz \
 	docs lint format clean distclean app test-app install-upstream test-upstream \
-	test-compiled test-core lock
+	test-compiled test-core coverage dist check-release lock
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' \
@@ -62,6 +63,10 @@ app: install ## Show the demo's models in the browser (needs the extra app)
 
 test: lint ## Lint, then run the tests
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(PYTEST_WORKERS) $(PYTEST_ARGS)
+
+coverage: install ## Run the tests and say which lines they miss (htmlcov/)
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(PYTEST_WORKERS) \
+		--cov --cov-report=term --cov-report=html $(PYTEST_ARGS)
 
 fuzz: install ## Test the op and the backbones on thousands of random cases
 	MMFFT_FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(RUN) -m pytest tests/test_fuzz \
@@ -118,6 +123,15 @@ format: install ## Rewrite the code in its style, and what is made from it
 	$(RUN) scripts/floors.py
 	$(RUN) scripts/model_index.py
 
+dist: install ## Build sdist and wheel in dist/, and check them for PyPI
+	rm -rf build dist
+	"$(VENV)/bin/uv" build --quiet --no-build-isolation \
+		--python $(VENV)/bin/python --out-dir dist .
+	$(RUN) -m twine check --strict dist/*
+
+check-release: install ## Check dist/ against TAG and REPOSITORY, as CI does
+	$(RUN) scripts/release.py "$(TAG)" "$(REPOSITORY)"
+
 lock: install ## Update requirements/lock to the newest versions
 	for line in onedl upstream; do \
 		$(VENV)/bin/uv pip compile --quiet --universal --upgrade \
@@ -139,7 +153,8 @@ lock: install ## Update requirements/lock to the newest versions
 		requirements/hub.txt -o requirements/lock/hub.txt
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay
-	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis \
+		htmlcov .coverage
 	find . \( -path ./.git -o -path "./.venv*" -o -path ./data \) -prune -o \
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 

@@ -9,6 +9,13 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 
+URL = 'https://github.com/mmfft/mmfft'
+
+# A relative link or picture in Markdown.
+LINK = re.compile(
+    r'(?P<before>(?P<picture>!?)\[[^]]*\]\()(?P<path>(?!\w+:|#)[^)]+)\)'
+)
+
 # What MIM and the toolboxes look for in `mmfft/.mim`.
 MIM_NAMES = (
     'configs',
@@ -25,8 +32,20 @@ def read_version():
 
 
 def read_readme():
+    """The README, whose links lead to the files of this version's tag."""
     readme = ROOT / 'README.md'
-    return readme.read_text(encoding='utf-8') if readme.exists() else ''
+    if not readme.exists():
+        return ''
+    text = readme.read_text(encoding='utf-8')
+    # In code, brackets before parentheses are no links.
+    parts = re.split(r'(```.*?```)', text, flags=re.S)
+    parts[::2] = (LINK.sub(lead_to_tag, part) for part in parts[::2])
+    return ''.join(parts)
+
+
+def lead_to_tag(link):
+    kind = 'raw' if link['picture'] else 'blob'
+    return f'{link["before"]}{URL}/{kind}/v{read_version()}/{link["path"]})'
 
 
 def read_requirements(name):
@@ -107,20 +126,42 @@ setup(
     long_description=read_readme(),
     long_description_content_type='text/markdown',
     author='The mmfft Authors',
-    license='Apache-2.0',
+    project_urls={
+        'Homepage': URL,
+        'Documentation': f'{URL}/tree/main/docs',
+        'Source': URL,
+        'Issues': f'{URL}/issues',
+        'Changelog': f'{URL}/blob/main/CHANGELOG.md',
+    },
+    license_expression='Apache-2.0',
     license_files=['LICENSE'],
-    keywords='computer vision, backbone, Fourier transform, token mixer',
+    keywords=[
+        'computer vision',
+        'backbone',
+        'token mixer',
+        'Fourier transform',
+        'GFNet',
+        'DFFormer',
+        'CDFFormer',
+        'OpenMMLab',
+        'timm',
+        'PyTorch',
+    ],
     classifiers=[
         'Development Status :: 4 - Beta',
+        'Intended Audience :: Developers',
         'Intended Audience :: Science/Research',
         'Operating System :: OS Independent',
         'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3 :: Only',
         'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
         'Programming Language :: Python :: 3.13',
         'Programming Language :: Python :: 3.14',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+        'Typing :: Typed',
     ],
     python_requires='>=3.10',
     # With a package_dir, or without `include`, an editable install would put

@@ -1,7 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """The version of mmfft; `setup.py` reads it from here."""
 
-__version__ = '0.1.0'
+__version__ = '1.0.0rc1'
 
 
 def parse_version_info(version_str):

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from mmfft.openmmlab import lines
+from mmfft.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ('3.10', '3.11', '3.12', '3.13', '3.14')
@@ -41,14 +42,17 @@ MIM_NAMES = (
 )
 # Folders and files that the source distribution carries whole.
 SDIST_FOLDERS = (
-    *('benchmarks', 'configs', 'demo', 'mmfft', 'requirements', 'scripts'),
-    *('tests', 'tools'),
+    *('.github', 'benchmarks', 'configs', 'demo', 'docs', 'mmfft'),
+    *('requirements', 'scripts', 'tests', 'tools'),
 )
 SDIST_FILES = (
-    *('.pre-commit-config.yaml', 'CONTRIBUTING.md', 'LICENSE', 'MANIFEST.in'),
-    *('Makefile', 'README.md', 'model-index.yml', 'pyproject.toml'),
-    *('requirements.txt', 'setup.py'),
+    *('.pre-commit-config.yaml', 'CHANGELOG.md', 'CITATION.cff'),
+    *('CONTRIBUTING.md', 'LICENSE', 'MANIFEST.in', 'Makefile', 'README.md'),
+    *('SECURITY.md', 'model-index.yml', 'pyproject.toml', 'requirements.txt'),
+    'setup.py',
 )
+# The largest wheel that may be published. It holds text only: 0.66 MB now.
+WHEEL_SIZE = 2**20
 
 
 def read_requirements(path):
@@ -177,11 +181,12 @@ def test_nothing_names_an_index_or_a_machine():
         *(ROOT / 'requirements').rglob('*.txt'),
         *map(ROOT.joinpath, SDIST_FILES[-2:]),
         ROOT / 'scripts' / 'install.sh',
+        *(ROOT / '.github' / 'workflows').iterdir(),
     ]:
-        # install.sh takes the URL of an index from whoever calls it.
-        assert not re.search(
-            r'https?://|git\+|find-links', path.read_text()
-        ), path
+        # install.sh takes the URL of an index from whoever calls it, and
+        # setup.py knows the address of the project.
+        text = path.read_text().replace("URL = 'https://", '')
+        assert not re.search(r'https?://|git\+|find-links', text), path
 
 
 # ------------------------------------------------------- wheel, sdist, links
@@ -229,21 +234,33 @@ def mim_files(root):
     }
 
 
-def test_wheel(checkout, tmp_path):
+@pytest.fixture(scope='module')
+def built_wheel(checkout, tmp_path_factory):
     pytest.importorskip('pip')
+    folder = tmp_path_factory.mktemp('built')
     # An editable install was there first: its links must survive.
-    build(checkout, 'build_editable', tmp_path / 'editable')
+    build(checkout, 'build_editable', folder / 'editable')
     command = [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '-q']
-    command += ['--no-build-isolation', '-w', str(tmp_path / 'wheel'), '.']
+    command += ['--no-build-isolation', '-w', str(folder / 'wheel'), '.']
     subprocess.run(command, cwd=checkout, check=True, capture_output=True)
     assert (checkout / 'mmfft' / '.mim' / 'configs').is_symlink()
+    (built,) = (folder / 'wheel').glob('mmfft-*.whl')
+    return built
 
-    (built,) = (tmp_path / 'wheel').glob('mmfft-*.whl')
-    with zipfile.ZipFile(built) as wheel:
-        names = {name.split('/')[0] for name in wheel.namelist()}
-        version = names - {'mmfft'}
-        assert len(version) == 1
-        assert version.pop().endswith('.dist-info')
+
+@pytest.fixture(scope='module')
+def built_sdist(checkout, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('built') / 'sdist'
+    return build(checkout, 'build_sdist', folder)
+
+
+def test_wheel(checkout, built_wheel):
+    assert built_wheel.stat().st_size < WHEEL_SIZE
+    with zipfile.ZipFile(built_wheel) as wheel:
+        info = f'mmfft-{__version__}.dist-info'
+        assert {n.split('/')[0] for n in wheel.namelist()} == {'mmfft', info}
+        licence = wheel.read(f'{info}/licenses/LICENSE')
+        assert licence == (ROOT / 'LICENSE').read_bytes()
 
         prefix = 'mmfft/.mim/'
         inside = [n for n in wheel.namelist() if n.startswith(prefix)]
@@ -273,14 +290,17 @@ def test_wheel(checkout, tmp_path):
         assert packaged <= python
         assert sources == packaged, 'an __init__.py is missing'
 
-        (name,) = (n for n in wheel.namelist() if n.endswith('/METADATA'))
-        metadata = wheel.read(name).decode()
+        metadata = wheel.read(f'{info}/METADATA').decode()
     check_metadata(message_from_string(metadata))
 
 
 def check_metadata(metadata):
     assert metadata['Name'] == 'mmfft'
     assert metadata['Requires-Python'] == '>=3.10'
+    assert metadata['License-Expression'] == 'Apache-2.0'
+    urls = dict(line.split(', ') for line in metadata.get_all('Project-URL'))
+    assert all(url.startswith(urls['Homepage']) for url in urls.values())
+    check_description(metadata.get_payload(), urls['Homepage'])
     assert set(metadata.get_all('Provides-Extra')) == {*EXTRAS, 'all'}
     needs = [Requirement(n) for n in metadata.get_all('Requires-Dist')]
     plain = {str(r) for r in needs if r.marker is None}
@@ -294,6 +314,26 @@ def check_metadata(metadata):
         everything |= wanted if extra not in ALONE else set()
         assert names_of(needs, extra) == wanted
     assert names_of(needs, 'all') == everything
+
+
+def check_description(text, url):
+    """On PyPI, a link relative to the README leads nowhere."""
+    readme = (ROOT / 'README.md').read_text()
+    assert re.findall('```.*?```', text, re.S) == re.findall(
+        '```.*?```', readme, re.S
+    )
+    tag = f'/v{__version__}/'
+    absolute = text.replace(f'{url}/blob{tag}', '').replace(
+        f'{url}/raw{tag}', ''
+    )
+    assert absolute.strip() == readme.strip()
+    prose = re.sub('```.*?```', '', text, flags=re.S)
+    links = re.findall(r'(!?)\[[^]]*\]\(([^)]+)\)', prose)
+    for picture, target in links:
+        assert target.startswith('https://'), target
+        if target.startswith(f'{url}/'):
+            kind = 'raw' if picture else 'blob'
+            assert target.startswith(f'{url}/{kind}{tag}')
 
 
 def names_of(requirements, extra):
@@ -320,11 +360,10 @@ assert len(timm.list_models(module='timm_models')) == 30
 
 
 @pytest.mark.slow
-def test_away_from_the_checkout(checkout, tmp_path):
-    built = build(checkout, 'build_wheel', tmp_path / 'wheel')
+def test_away_from_the_checkout(built_wheel, tmp_path):
     site, folder = tmp_path / 'site', tmp_path / 'folder'
     folder.mkdir()
-    with zipfile.ZipFile(built) as wheel:
+    with zipfile.ZipFile(built_wheel) as wheel:
         wheel.extractall(site)
 
     def run(*command):
@@ -355,9 +394,8 @@ def test_away_from_the_checkout(checkout, tmp_path):
         assert code == 0, output
 
 
-def test_sdist(checkout, tmp_path):
-    built = build(checkout, 'build_sdist', tmp_path / 'sdist')
-    with tarfile.open(built) as sdist:
+def test_sdist(checkout, built_sdist):
+    with tarfile.open(built_sdist) as sdist:
         names = {name.partition('/')[2] for name in sdist.getnames()}
     assert set(SDIST_FILES) <= names
     carried = {
@@ -370,6 +408,13 @@ def test_sdist(checkout, tmp_path):
     assert {'tests/conftest.py', 'configs/sub/marker.py'} <= carried
     assert carried <= names
     assert not any('.mim' in n or '__pycache__' in n for n in names)
+
+
+def test_twine_takes_both(built_wheel, built_sdist, capsys):
+    from twine.commands.check import check
+
+    failed = check([str(built_wheel), str(built_sdist)], strict=True)
+    assert not failed, capsys.readouterr()
 
 
 def test_editable(checkout, tmp_path):
