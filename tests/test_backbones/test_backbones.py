@@ -47,6 +47,11 @@ def test_frozen_stages_out_of_range(name):
         build(name, backbones, frozen_stages=5)
 
 
+def test_an_activation_that_there_is_not():
+    with pytest.raises(ConfigError, match="act_cfg=.*'Relu'.* not in"):
+        build('dfformer', backbones, act_cfg=dict(type='Relu'))
+
+
 @every_model
 def test_norm_eval_is_taken_with_a_warning(name):
     with pytest.warns(UserWarning, match='norm_eval=True changes nothing in'):

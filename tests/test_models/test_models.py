@@ -179,6 +179,7 @@ def test_layer_depth_grows_from_stem_to_output(name):
         (dict(img_size=0), 'img_size must be .* got 0'),
         (dict(img_size=(64, -1)), 'img_size must be'),
         (dict(img_size=(64, 64, 3)), 'img_size must be'),
+        (dict(drop_path_rate=1.0), 'drop_path_rate must be .* got 1.0'),
         (dict(filter_resize='nearest'), "filter_resize .*'nearest'"),
     ],
 )
@@ -187,3 +188,9 @@ def test_bad_arguments_are_named(name, wrong, message):
         wrong, message = dict(token_mixers=('AFNO',)), 'token_mixers .* four'
     with pytest.raises(ConfigError, match=message):
         build(name, **wrong)
+
+
+def test_sizes_that_the_stem_cannot_take():
+    with pytest.raises(ConfigError, match='at least 3 pixels .* got 2'):
+        build('dfformer', img_size=2)
+

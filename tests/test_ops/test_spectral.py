@@ -155,3 +155,11 @@ def test_misfits_are_named():
         dynamic_spectral_filter(
             x, torch.rand(1, 4, 2), torch.randn(4, 4, 5, 2)
         )
+    with pytest.raises(TypeError, match='x must be .* got torch.int64'):
+        rfft2(x.long())
+    real, imag = rfft2(x)
+    with pytest.raises(ValueError, match='imag must have the shape of real'):
+        irfft2(real, imag[:, :-1], 6)
+    for columns in (0, 5, 8):
+        with pytest.raises(ValueError, match=f'columns={columns} does not'):
+            irfft2(real, imag, columns)
