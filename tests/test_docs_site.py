@@ -1,6 +1,7 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """What docs/_extensions adds to Sphinx, on small sites."""
 
+import re
 import sys
 
 import pytest
@@ -89,3 +90,9 @@ def test_a_page_shows_a_file_of_the_repository(build):
 def test_a_broken_link_is_a_warning(build, target):
     *_, warnings = build(f'[x]({target})')
     assert 'WARNING' in warnings and 'none' in warnings.lower()
+
+
+def test_the_address_is_that_of_the_package():
+    conf = (ROOT / 'docs' / 'conf.py').read_text()
+    (address,) = re.findall("^repository = ('.+')$", conf, re.M)
+    assert f'\nURL = {address}\n' in (ROOT / 'setup.py').read_text()

@@ -193,4 +193,3 @@ def test_bad_arguments_are_named(name, wrong, message):
 def test_sizes_that_the_stem_cannot_take():
     with pytest.raises(ConfigError, match='at least 3 pixels .* got 2'):
         build('dfformer', img_size=2)
-
