@@ -154,7 +154,7 @@ lock: install ## Update requirements/lock to the newest versions
 
 clean: ## Delete build leftovers and caches; .venv and data/ stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis \
-		htmlcov .coverage
+		htmlcov .coverage*
 	find . \( -path ./.git -o -path "./.venv*" -o -path ./data \) -prune -o \
 		-type d -name __pycache__ -prune -exec rm -rf {} +
 
