@@ -16,16 +16,18 @@ version = release = __version__
 repository = 'https://github.com/mmfft/mmfft'
 
 extensions = [
+    'mathml',
     'myst_nb',
     'repository',
     'sphinx.ext.autodoc',
-    'sphinx.ext.mathjax',
     'sphinx.ext.napoleon',
     'sphinx.ext.viewcode',
     'sphinx_copybutton',
     'sphinx_design',
+    'tool_help',
 ]
 exclude_patterns = ['_extensions']
+html_math_renderer = 'mathml'
 html_theme = 'furo'
 html_title = f'mmfft {version}'
 html_theme_options = dict(

@@ -17,9 +17,11 @@ def build(tmp_path, monkeypatch):
     """Builds a site in a copy of nothing; returns its page and warnings."""
     monkeypatch.syspath_prepend(EXTENSIONS)
     import repository
+    import tool_help
 
     nocolor()
     monkeypatch.setattr(repository, 'ROOT', tmp_path)
+    monkeypatch.setattr(tool_help, 'ROOT', tmp_path)
     docs = tmp_path / 'docs'
     (docs / 'how_to').mkdir(parents=True)
     (tmp_path / 'tools').mkdir()
@@ -43,7 +45,14 @@ def build(tmp_path, monkeypatch):
                 tmp_path / 'trees',
                 'html',
                 confoverrides=dict(
-                    extensions=['myst_parser', 'repository'],
+                    extensions=[
+                        'mathml',
+                        'myst_parser',
+                        'repository',
+                        'tool_help',
+                    ],
+                    html_math_renderer='mathml',
+                    myst_enable_extensions=['dollarmath'],
                     myst_heading_anchors=3,
                     repository='https://example.org/mmfft',
                 ),
@@ -63,7 +72,8 @@ def build(tmp_path, monkeypatch):
         )
 
     yield build_page
-    sys.modules.pop('repository')
+    for name in ('mathml', 'repository', 'tool_help'):
+        sys.modules.pop(name)
 
 
 def test_a_file_outside_of_docs_is_in_the_repository(build):
@@ -96,3 +106,88 @@ def test_the_address_is_that_of_the_package():
     conf = (ROOT / 'docs' / 'conf.py').read_text()
     (address,) = re.findall("^repository = ('.+')$", conf, re.M)
     assert f'\nURL = {address}\n' in (ROOT / 'setup.py').read_text()
+
+
+def test_formulas_need_no_script(build):
+    page, _, warnings = build('Of $H \\times W$:\n\n$$\nv = 0, \\ldots, n\n$$')
+    assert page.count('<math ') == 2
+    assert 'display="block"' in page
+    assert 'src="http' not in page
+    assert not warnings
+
+
+@pytest.mark.parametrize('formula', [r'$\unknown$', '$$\n\\unknown\n$$'])
+def test_a_formula_that_cannot_be_shown_is_a_warning(build, formula):
+    *_, warnings = build(formula)
+    assert r'formula: Unknown LaTeX command "\unknown"' in warnings
+
+
+def test_a_page_shows_the_help_of_a_tool(build, tmp_path):
+    argv = list(sys.argv)
+    (tmp_path / 'tools' / 'train.py').write_text(
+        'import argparse\n'
+        "parser = argparse.ArgumentParser(description='Trains.')\n"
+        "parser.add_argument('--amp', action='store_true', help='halves')\n"
+        'parser.parse_args()\n'
+    )
+    page, _, warnings = build('```{tool} tools/train.py\n```')
+    assert 'usage: train.py [-h] [--amp]' in page and 'halves' in page
+    assert not warnings
+    assert sys.argv == argv
+
+
+@pytest.mark.parametrize(
+    ('name', 'words'),
+    [
+        ('tools/none.py', 'none.py'),
+        ('tools/train.py', 'tools/train.py --help printed no help'),
+    ],
+)
+def test_a_tool_without_help_is_a_warning(build, name, words):
+    *_, warnings = build(f'```{{tool}} {name}\n```')
+    assert f'no help of {name}' in warnings and words in warnings
+
+
+def test_every_tool_is_in_the_reference():
+    page = (ROOT / 'docs' / 'reference' / 'command_lines.md').read_text()
+    tools = {
+        file.relative_to(ROOT).as_posix()
+        for file in (ROOT / 'tools').rglob('*.py')
+    }
+    shown = re.findall(r'^```\{tool\} (\S+)$', page, re.M)
+    assert len(shown) == len(set(shown))
+    assert set(shown) == tools | {'mmfft.mmcv_ops', 'mmfft.predict'}
+
+
+def test_every_package_that_exports_names_is_in_the_reference():
+    pages = ''.join(
+        page.read_text() for page in (ROOT / 'docs' / 'reference').glob('*.md')
+    )
+    exporting = {
+        f'mmfft.{package.parent.name}'
+        for package in (ROOT / 'mmfft').glob('*/__init__.py')
+        if re.search(r'^__all__ ', package.read_text(), re.M)
+    }
+    assert len(exporting) > 8
+    shown = re.findall(r'automodule:: (\S+)$', pages, re.M)
+    assert exporting <= set(shown)
+
+
+def test_a_broken_link_in_a_shown_file_is_a_warning(build, tmp_path):
+    with (tmp_path / 'CONTRIBUTING.md').open('a') as file:
+        file.write('\n[x](tools/none.py)\n')
+    *_, warnings = build('')
+    assert 'tools/none.py' in warnings
+
+
+def test_the_readmes_are_shown_so_that_their_links_are_checked():
+    shown = {
+        file
+        for page in (ROOT / 'docs').rglob('*.md')
+        for file in re.findall('^<!-- (.+) -->$', page.read_text(), re.M)
+    }
+    families = {
+        f'configs/{readme.parent.name}/README.md'
+        for readme in (ROOT / 'configs').glob('*/README.md')
+    }
+    assert families | {'README.md', 'CONTRIBUTING.md'} <= shown
