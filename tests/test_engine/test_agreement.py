@@ -186,6 +186,14 @@ CASES = {
         {'model.decode_head.num_classes': 1},
         'model.decode_head.loss_decode.use_sigmoid: False, but the softmax',
     ),
+    'one class only': (
+        SEG,
+        {
+            'train_dataloader.dataset.metainfo.classes': ('digit',),
+            'train_dataloader.dataset.metainfo.palette': [[0, 0, 0]],
+        },
+        "train_dataloader.dataset.metainfo.classes: has only 'digit'",
+    ),
     'colours of classes': (
         SEG,
         {'train_dataloader.dataset.metainfo.palette': [[0, 0, 0]]},
@@ -253,6 +261,44 @@ def test_what_does_not_fit(name):
     assert any(expected in line for line in said(config, changes)), said(
         config, changes
     )
+
+
+DOUBTS = {
+    'other classes in validation': (
+        DET,
+        {'val_dataloader.dataset.metainfo.classes': tuple('012345678x')},
+        "val_dataloader.dataset.metainfo.classes: class 9 is 'x', but in "
+        "train_dataloader.dataset '9'",
+    ),
+    'a class twice': (
+        DET,
+        {'train_dataloader.dataset.metainfo.classes': tuple('0123456788')},
+        "train_dataloader.dataset.metainfo.classes: has ['8'] more than once",
+    ),
+    'padding that is learnt': (
+        SEG,
+        {'model.data_preprocessor.seg_pad_val': 0},
+        'model.data_preprocessor.seg_pad_val: 0, but '
+        'model.decode_head.ignore_index is 255',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', DOUBTS)
+def test_what_may_be_wrong(name):
+    config, changes, expected = DOUBTS[name]
+    assert said(config, changes) == []
+    found = said(config, changes, certain=False)
+    assert any(expected in line for line in found), found
+
+
+def test_schedules_of_several_optimizers():
+    cfg = load(CLS)
+    whole, late = dict(type='PolyLR'), dict(type='PolyLR', begin=4, end=3)
+    cfg.param_scheduler = dict(a=[whole], b=[whole, late])
+    (one,) = find_disagreements(cfg, ('train',))
+    assert one.where == 'param_scheduler.b[1]'
+    assert one.what.startswith('begin=4, end=3: the end must come after')
 
 
 UNUSED = {
