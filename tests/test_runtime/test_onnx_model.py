@@ -63,6 +63,20 @@ def segmentor():
     return cfg
 
 
+def segmentor_of_one_channel():
+    """Its pixels are compared with a threshold, not with each other."""
+    cfg = segmentor()
+    cfg.model.decode_head.update(
+        num_classes=2,
+        out_channels=1,
+        threshold=0.45,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+    )
+    metainfo = dict(classes=('rest', 'digit'), palette=[[0] * 3, [9] * 3])
+    cfg.test_dataloader.dataset.metainfo = metainfo
+    return cfg
+
+
 def resized(cfg):
     cfg.test_dataloader.dataset.pipeline[1].scale = (150, 101)
     return cfg
@@ -71,6 +85,7 @@ def resized(cfg):
 CONFIGS = dict(
     classifier=classifier,
     segmentor=segmentor,
+    segmentor_of_one_channel=segmentor_of_one_channel,
     retinanet=lambda: resized(tiny_detectors.retinanet()),
     mask_rcnn=lambda: resized(tiny_detectors.mask_rcnn()),
 )
