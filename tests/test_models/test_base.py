@@ -85,3 +85,15 @@ def test_arguments_that_differ_are_named(name, theirs, ours, said):
     assert model.differing_arguments(donor.state_dict()) == [
         f'{phrase} in the file' for phrase in said
     ]
+
+
+def test_a_position_embedding_of_an_unknown_grid():
+    """Files from before the grid was saved have square ones only."""
+    weights = build('gfnet').state_dict()
+    names = [name for name in weights if name.startswith('pos_embed.')]
+    (weight,) = (name for name in names if weights[name].dim() == 3)
+    for name in set(names) - {weight}:
+        del weights[name]
+    weights[weight] = weights[weight][:, :6]
+    with pytest.raises(ConfigError, match='6 tokens is not square'):
+        build('gfnet').load_state_dict(weights)
