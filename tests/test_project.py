@@ -25,7 +25,7 @@ URL = re.search(r"^URL = '(.+)'$", (ROOT / 'setup.py').read_text(), re.M)[1]
 def test_each_file_names_the_same_repository():
     owner = URL.split('/')[-2]
     for name in (
-        *('CHANGELOG.md', 'CITATION.cff', 'SECURITY.md', 'docs/conf.py'),
+        *('CHANGELOG.md', 'CITATION.cff', 'SECURITY.md'),
         '.github/ISSUE_TEMPLATE/config.yml',
     ):
         path = ROOT / name
