@@ -74,7 +74,7 @@ def backbone_of(
     img_size: int | None = None,
     **options,
 ) -> nn.Module:
-    """Build the backbone of a config, as :func:`load_feature_model` does.
+    """Build the backbone of a config, as :func:`.load_feature_model` does.
 
     Args:
         cfg (Config): Config of any toolbox, which is changed in place.
@@ -135,7 +135,7 @@ def features_at(model: nn.Module, x: Tensor, stride: int) -> Tensor:
     """Compute the features of the last stage or block with a given stride.
 
     Args:
-        model (nn.Module): Model from :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`.load_feature_model`.
         x (Tensor): Images ``(B, C, H, W)``.
         stride (int): Pixels of the image per position of the features.
 
@@ -160,7 +160,7 @@ def all_features(model: nn.Module, x: Tensor) -> Sequence[Tensor]:
     """Compute the features of every stage or block.
 
     Args:
-        model (nn.Module): Model from :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`.load_feature_model`.
         x (Tensor): Images ``(B, C, H, W)``.
 
     Returns:
@@ -191,7 +191,7 @@ def last_features(model: nn.Module, x: Tensor) -> Tensor:
     """Compute only the features of the last stage, as used by a classifier.
 
     Args:
-        model (nn.Module): Model from :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`.load_feature_model`.
         x (Tensor): Images ``(B, C, H, W)``.
 
     Returns:
@@ -208,7 +208,7 @@ def preprocessor_of(spec: str) -> dict | None:
     """Settings of the ``data_preprocessor`` of a config.
 
     Args:
-        spec (str): As for :func:`load_feature_model`.
+        spec (str): As for :func:`.load_feature_model`.
 
     Returns:
         dict | None: The settings; None for a model of timm, or a config

@@ -31,7 +31,7 @@ def contributions(
     summed over the colours and averaged over the images.
 
     Args:
-        model (nn.Module): Model from :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`.load_feature_model`.
         images (Tensor): Images of shape ``(N, C, H, W)``.
         stride (int): Stride of the features, see :func:`features_at`.
         batch (int): Number of images at a time. Defaults to 4.
@@ -101,7 +101,7 @@ def plot_fields(
 
     Args:
         fields (dict[str, dict[int, Tensor]]): Contributions by model, named
-            as for :func:`load_feature_model`, and stride.
+            as for :func:`.load_feature_model`, and stride.
         path (str | Path): Path of the PNG to write.
     """
     strides = list(next(iter(fields.values())))

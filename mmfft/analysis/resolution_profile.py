@@ -35,7 +35,7 @@ def run_profile(
     all of them, and the results are then written to ``profile.csv``.
 
     Args:
-        models (Sequence[str]): Models as for :func:`load_feature_model`.
+        models (Sequence[str]): Models as for :func:`.load_feature_model`.
             Filters are stored for each size, as after fine-tuning.
         sizes (Sequence[int]): Sides of the images in pixels, measured in
             ascending order.

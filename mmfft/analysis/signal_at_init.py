@@ -261,7 +261,7 @@ def run_starts(
     What is measured is written to ``signal_at_init.csv``, anew in each call.
 
     Args:
-        models (Sequence[str]): Models as for :func:`load_feature_model`, with
+        models (Sequence[str]): Models as for :func:`.load_feature_model`, with
             backbones of mmfft.
         out (str | Path): Folder of ``signal_at_init.csv``.
         inits (Sequence[str | None]): Values of the backbones' argument

@@ -85,7 +85,7 @@ def layer_names(model: nn.Module, pattern: str | None = None) -> list[str]:
     """List the modules of a model whose outputs are compared.
 
     Args:
-        model (nn.Module): Model from :func:`load_feature_model`.
+        model (nn.Module): Model from :func:`.load_feature_model`.
         pattern (str, optional): Regular expression for whole names. Defaults
             to the residual blocks, found by the names of their classes.
 
@@ -147,7 +147,7 @@ def layer_similarity(
     """CKA between layers of two models on the same images.
 
     Args:
-        first (nn.Module): Model from :func:`load_feature_model`.
+        first (nn.Module): Model from :func:`.load_feature_model`.
         second (nn.Module): The other model, or the same one.
         batches (Iterable[Tensor]): Images ``(N, C, H, W)``, at least four per
             batch.

@@ -38,7 +38,7 @@ def add_result(
         path (Path): Path of the file; the results of other parts are kept.
         part (str): Name of the part, ``'cls'``, ``'det'`` or ``'seg'``.
         metrics (dict): Metrics by their names in the toolbox.
-        commands (list[dict]): Commands of the part, from :func:`times`.
+        commands (list[dict]): Commands of the part, from :func:`.times`.
 
     Returns:
         dict: Whole content of the file. ``minutes`` has those of the clock

@@ -24,8 +24,8 @@ class ExportedModel(BaseModel):
     """A model whose network runs outside of PyTorch.
 
     The data preprocessor is the toolbox's, and so is what makes predictions
-    of logits. Objects are placed by :func:`mmfft.runtime.objects
-    .place_objects`, as they are for a user of the file.
+    of logits. Objects are placed by :func:`.place_objects`, as they are for a
+    user of the file.
 
     Args:
         model (nn.Module): Model of the config, whose network is not run.

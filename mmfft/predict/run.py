@@ -29,7 +29,7 @@ from .sources import Source, Video, VideoSource
 
 
 class Model(Protocol):
-    """What predicts: a :class:`ToolboxModel` or an ONNX file."""
+    """What predicts: a :class:`.ToolboxModel` or an ONNX file."""
 
     classes: tuple[str, ...]
 

@@ -30,7 +30,7 @@ def check_agreement(cfg: Config) -> None:
     What may be meant so is only logged.
 
     Args:
-        cfg (Config): Config from :func:`load_config`.
+        cfg (Config): Config from :func:`.load_config`.
 
     Raises:
         ConfigError: If settings cannot work together; one line for each.

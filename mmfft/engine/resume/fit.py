@@ -53,7 +53,7 @@ def check_fit(runner, checkpoint: dict, recorded: dict) -> None:
     Args:
         runner (Runner): Runner that is about to resume.
         checkpoint (dict): Checkpoint as read from the file.
-        recorded (dict): What :class:`ExactResumeHook` recorded of the run
+        recorded (dict): What :class:`.ExactResumeHook` recorded of the run
             that saved it; empty for checkpoints of others.
 
     Raises:

@@ -132,7 +132,7 @@ def saved_settings(checkpoint: dict, recorded: dict | None) -> dict:
 
     Args:
         checkpoint (dict): Checkpoint that mmengine has not loaded yet.
-        recorded (dict, optional): :attr:`Settings.plain` of that run. If it
+        recorded (dict, optional): ``Settings.plain`` of that run. If it
             was not recorded, they are read from the states that mmengine
             saved, which do not tell the types.
 
