@@ -114,8 +114,7 @@ extras = {
 }
 extras['openmmlab'] = read_requirements('requirements/onedl.txt')
 extras['all'] = sorted(set(sum(extras.values(), [])))
-# One environment holds one line of OpenMMLab.
-# mmpretrain cannot be imported beside transformers 5.
+# One environment holds one line of OpenMMLab, not whole beside transformers 5.
 extras['hub'] = read_requirements('requirements/hub.txt')
 extras['openmmlab-original'] = read_requirements('requirements/upstream.txt')
 

@@ -19,7 +19,9 @@ def register_with_openmmlab() -> None:
     from .openmmlab.config_names import register_config_names
     from .openmmlab.inference import register_strict_inference
     from .openmmlab.model_hub import register_models_with_mmpretrain
+    from .openmmlab.multimodal import leave_multimodal_out
 
+    leave_multimodal_out()
     register_checkpoint_schemes()
     register_config_names()
     register_strict_inference()

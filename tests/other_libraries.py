@@ -1,8 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Our models of timm within libraries that take their encoders from there.
 
-`make test-core` runs it, where there is no OpenMMLab: mmpretrain cannot be
-imported beside transformers 5.
+`make test-core` runs it, where there is no OpenMMLab: mmpretrain is not whole
+beside transformers 5.
 """
 
 import pytest

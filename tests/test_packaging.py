@@ -31,7 +31,7 @@ EXTRAS = {
     'openmmlab': 'onedl',
     'openmmlab-original': 'upstream',
 }  # and the file of its requirements
-# One environment holds one line of OpenMMLab, and none beside transformers 5.
+# One environment holds one line of OpenMMLab, not whole beside transformers 5.
 ALONE = ('openmmlab-original', 'hub')
 MIM_NAMES = (
     'configs',
@@ -68,8 +68,8 @@ def read_requirements(path):
 
 
 def ranges():
-    # gradio asks for an older Pillow than what is tested, and mmpretrain does
-    # not import beside transformers 5.
+    # gradio asks for an older Pillow than what is tested, and mmpretrain is
+    # not whole beside transformers 5.
     pinned = set(EXTRAS.values()) - {'app', 'hub', 'upstream'}
     files = ['requirements.txt', *(f'requirements/{e}.txt' for e in pinned)]
     return [r for file in files for r in read_requirements(ROOT / file)]
