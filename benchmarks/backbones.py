@@ -12,8 +12,8 @@ model is built on the CPU, moved to the GPU for its turn and dropped: one model
 at a time has all of the memory.
 """
 
+import argparse
 import sys
-from contextlib import nullcontext
 from functools import partial
 from itertools import product
 
@@ -24,15 +24,16 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from benchmarks.common import (
     DTYPES,
+    KERNELS,
     Recorder,
     autocast,
     batches,
     parser,
+    path_of,
     size_of,
     text_of,
 )
 from mmfft.backbones import CDFFormer, DFFormer, GFNetPyramid
-from mmfft.ops import use_path
 
 OURS = dict(dfformer=DFFormer, cdfformer=CDFFormer)
 MODELS = (
@@ -47,7 +48,7 @@ MODELS = (
     'swin_tiny_patch4_window7_224',
     'convnext_tiny',
 )
-KERNELS, COMPILED = ', triton', ', compiled'
+COMPILED = ', compiled'
 
 
 def baseline(name: str) -> str:
@@ -106,15 +107,14 @@ class Case:
 
     def calls(self, name):
         """Prepare the call of a model, which is built on the CPU."""
-        name, *how = name.split(', ')
-        model = build(name, self.size)
+        model = build(name.partition(', ')[0], self.size)
         model = model.to(self.device).train(self.train)
         x = torch.randn(self.batch, 3, *self.size).to(self.device)
         if self.args.channels_last:
             convert_conv2d_weight_memory_format(model, torch.channels_last)
             x = x.to(memory_format=torch.channels_last)
         run = partial(features, model)
-        if 'compiled' in how:
+        if COMPILED in name:
             run = torch.compile(
                 run, fullgraph=True, dynamic=False, mode=self.args.compile
             )
@@ -130,7 +130,7 @@ class Case:
                 model.zero_grad()
 
         def call():
-            with use_path('triton') if 'triton' in how else nullcontext():
+            with path_of(name):
                 step()
 
         return [call]
@@ -141,8 +141,9 @@ class Case:
         return dict(images_per_second=1e3 * self.batch / row['ms'])
 
 
-def main(argv=None):
-    p = parser(__doc__.splitlines()[0])
+def model_parser(description: str) -> argparse.ArgumentParser:
+    """Make a parser of the arguments that all measurements of models have."""
+    p = parser(description)
     p.add_argument('--models', nargs='+', choices=MODELS, default=MODELS)
     p.add_argument(
         '--sizes',
@@ -155,6 +156,17 @@ def main(argv=None):
         action='store_true',
         help='store images and the weights of convolutions channels-last',
     )
+    return p
+
+
+def sizes_of(args: argparse.Namespace) -> list[tuple[int, int]]:
+    """Sizes of the images."""
+    large = [(512, 512), (800, 1344)] if args.device != 'cpu' else []
+    return args.sizes or [(224, 224), *large]
+
+
+def main(argv=None):
+    p = model_parser(__doc__.splitlines()[0])
     p.add_argument(
         '--compile',
         nargs='?',
@@ -164,14 +176,11 @@ def main(argv=None):
         "MODE is one of torch.compile's, such as reduce-overhead",
     )
     args = p.parse_args(argv)
-    if args.sizes is None:
-        large = [(512, 512), (800, 1344)]
-        args.sizes = [(224, 224), *(large if args.device != 'cpu' else [])]
     recorder = Recorder('backbones', args, argv)
     names, compiled = variants(args.models, torch.device(args.device))
     if not args.compile:
         compiled = []
-    for mode, size in product(args.mode, args.sizes):
+    for size, mode in product(sizes_of(args), args.mode):
         for batch in batches(args, size):
             case = Case(size, batch, mode == 'train', args)
             key = dict(mode=mode, image=text_of(size), batch=batch)

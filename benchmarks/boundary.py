@@ -15,7 +15,14 @@ from itertools import product
 import torch
 from torch import nn
 
-from benchmarks.common import Recorder, batches, parser, size_of, text_of
+from benchmarks.common import (
+    Modules,
+    Recorder,
+    batches,
+    parser,
+    size_of,
+    text_of,
+)
 from benchmarks.op import grids_of
 from mmfft.layers import DynamicFilter
 from mmfft.models import CDFFormer, DFFormer
@@ -24,32 +31,13 @@ from mmfft.ops import BOUNDARIES
 BACKBONES = (DFFormer, CDFFormer)
 
 
-class Case:
-    """The same module for every boundary, in inference or training."""
-
-    def __init__(self, build, shape, train, device):
-        self.modules = {}
-        for boundary in BOUNDARIES:
-            torch.manual_seed(0)
-            module: nn.Module = build(boundary=boundary)
-            self.modules[boundary] = module.to(device).train(train)
-        self.x = torch.randn(shape, device=device).requires_grad_(train)
-        self.train = train
-
-    def contenders(self):
-        """Functions that prepare the call of each boundary."""
-        return {name: partial(self._calls, name) for name in self.modules}
-
-    def _calls(self, name):
-        return [partial(self._run, self.modules[name])]
-
-    def _run(self, module):
-        with torch.set_grad_enabled(self.train):
-            outs = module(self.x)
-        if self.train:
-            outs = outs if isinstance(outs, tuple) else (outs,)
-            leaves = [self.x, *module.parameters()]
-            torch.autograd.grad(sum(out.sum() for out in outs), leaves)
+def with_boundaries(build) -> dict[str, nn.Module]:
+    """The same module for every boundary."""
+    modules = {}
+    for boundary in BOUNDARIES:
+        torch.manual_seed(0)
+        modules[boundary] = build(boundary=boundary)
+    return modules
 
 
 def cases(size, batch):
@@ -75,13 +63,12 @@ def main(argv=None):
         '--sizes', nargs='+', type=size_of, default=[(224, 224), (800, 1344)]
     )
     args = p.parse_args(argv)
-    if args.dtype != 'float32':
-        p.error(f'--dtype {args.dtype}: only float32 is measured')
     recorder = Recorder('boundary', args, argv)
     for size, mode in product(args.sizes, args.mode):
         for batch in batches(args, size):
             for key, build, shape in cases(size, batch):
-                case = Case(build, shape, mode == 'train', recorder.device)
+                modules = with_boundaries(build)
+                case = Modules(modules, shape, mode == 'train', args)
                 recorder.compare(
                     dict(mode=mode, image=text_of(size), batch=batch, **key),
                     case.contenders(),

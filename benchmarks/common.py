@@ -17,9 +17,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from benchmarks.report import is_failure, report
 from mmfft.measure import clear, compare, device_name, failure
+from mmfft.ops import use_path
 
 DTYPES = dict(
     float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16
@@ -27,8 +29,10 @@ DTYPES = dict(
 # Largest error of an output or a gradient, relative in the norm.
 GATES = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 TF32_GATE = 1e-3
-# Seconds that a case takes at least, by the kind of the case.
+# Seconds that the first case is taken to last, by its kind.
 SECONDS = dict(eager=5, compiled=60)
+# End of the name of a contender that runs with the kernels of Triton.
+KERNELS = ', triton'
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -132,6 +136,53 @@ def autocast(device: torch.device, dtype: torch.dtype):
     return torch.autocast(device.type, dtype=dtype)
 
 
+def path_of(name: str):
+    """Return the context of the path that a contender's name asks for."""
+    return use_path('triton') if KERNELS in name else nullcontext()
+
+
+class Modules:
+    """The same call of several modules, in inference or training.
+
+    Training is forward and backward.
+
+    Args:
+        modules (dict[str, nn.Module]): Modules by name; see :data:`KERNELS`.
+        shape (tuple[int, ...]): Shape of the input of all of them.
+        train (bool): Whether to train.
+        args (argparse.Namespace): Arguments from :func:`parser`.
+    """
+
+    def __init__(self, modules, shape, train, args):
+        self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
+        self.modules: dict[str, nn.Module] = {
+            name: module.to(self.device).train(train)
+            for name, module in modules.items()
+        }
+        self.x = torch.randn(shape, device=self.device, requires_grad=train)
+        self.train = train
+
+    def contenders(self) -> dict[str, Callable]:
+        """Functions that prepare the call of each module."""
+        return {
+            name: lambda name=name: [partial(self._run, name)]
+            for name in self.modules
+        }
+
+    def _run(self, name):
+        module = self.modules[name]
+        with path_of(name):
+            with (
+                autocast(self.device, self.dtype),
+                torch.set_grad_enabled(self.train),
+            ):
+                outs = module(self.x)
+            if self.train:
+                outs = outs if isinstance(outs, tuple) else (outs,)
+                leaves = [self.x, *module.parameters()]
+                torch.autograd.grad(sum(out.sum() for out in outs), leaves)
+
+
 def environment(args: argparse.Namespace) -> dict:
     """Describe machine, versions and arguments."""
     device = torch.device(args.device)
@@ -195,7 +246,7 @@ class Recorder:
         self.device = torch.device(args.device)
         minutes = float('inf') if args.minutes is None else args.minutes
         self.end = start + 60 * minutes
-        self.rows, self.left_out, self.longest = [], [], dict(SECONDS)
+        self.rows, self.left_out, self.longest = [], [], {}
         if args.threads:
             torch.set_num_threads(args.threads)
         if self.device.index is not None:
@@ -252,7 +303,7 @@ class Recorder:
         if any(key.items() <= row.items() for row in self.rows):
             return
         start = time.monotonic()
-        if start + self.longest[kind] > self.end:
+        if start + self.longest.get(kind, SECONDS[kind]) > self.end:
             self.left_out.append(' '.join(map(str, key.values())))
             return
         if kind == 'compiled':
@@ -262,7 +313,7 @@ class Recorder:
         except (Exception, Stopped) as error:
             rows = [failure(error)]
         took = time.monotonic() - start
-        self.longest[kind] = max(self.longest[kind], took)
+        self.longest[kind] = max(self.longest.get(kind, 0), took)
         rows = [{**key, **row, 'took': round(took, 2)} for row in rows]
         self.rows += rows
         self._write(*rows)

@@ -5,9 +5,10 @@
 #
 #   1  whether it is right: benchmarks.checks
 #   2  the filters by themselves: benchmarks.op, after all of their kernels
-#      were compiled, in parallel
+#      were compiled, in parallel, and whole mixers: benchmarks.mixers
 #   3  the demo's classifier in three precisions and its detector with mixed
-#      precision, then whole models: benchmarks.backbones
+#      precision, of which only the first one is alone on the GPU, then whole
+#      models: benchmarks.backbones, profile, valid_sizes and boundary
 #
 # Needs PyTorch, timm, mmengine and, for part 3, the toolboxes; of mmcv the
 # light operators suffice (python -m mmfft.mmcv_ops light). A part ends within
@@ -122,10 +123,12 @@ part_2() {
   done
   wait
   [[ -z $SMALL ]] || common+=(--rounds 1)
+  # In the order of what matters.
   common+=(--sizes "${sizes[@]}" --stages "${stages[@]}")
   bench op-bf16 3 op "${bf16[@]}" "${common[@]}"
+  bench mixers-bf16 1 mixers "${bf16[@]}" "${common[@]}"
   bench op-tf32 2 op --tf32 "${common[@]}"
-  bench op-fp32 3 op "${common[@]}"
+  bench op-fp32 2 op "${common[@]}"
 }
 
 # All kernels of a grid, of which part_2 then finds the results in a cache.
@@ -133,14 +136,26 @@ compile() {
   local case=("${common[@]}" --rounds 0 --sizes "$1" --stages "$2")
   bench "compile-$1-$2-bf16" 2 op "${bf16[@]}" "${case[@]}"
   [[ -z $SMALL ]] || return
-  bench "compile-$1-$2-tf32" 2 op --tf32 "${case[@]}"
-  bench "compile-$1-$2-fp32" 2 op "${case[@]}"
+  bench "compile-$1-$2-tf32" 1 op --tf32 "${case[@]}"
+  bench "compile-$1-$2-fp32" 1 op "${case[@]}"
 }
 
 part_3() {
-  local amp=() bf16=() data=() short=() common=() start
+  local amp=() bf16=() data=() short=() valid=() model
   local crops=cdfformer-nano_1xb32-6e_digit-crops.py
   local scenes=mask-rcnn_cdfformer-nano_fpn_1xb4-3e_digit-scenes.py
+  local common=(--channels-last --rounds 3)
+  # The order is that of what matters; each size has the peers to beat there.
+  local compiled=(dfformer_s18 cdfformer_s18 convformer_s18)
+  local at_512=('plain dfformer_s18' dfformer_s18 cdfformer_s18 caformer_s18
+    convformer_s18)
+  local at_800=('plain dfformer_s18' dfformer_s18 cdfformer_s18
+    swin_tiny_patch4_window7_224 convnext_tiny)
+  local at_224=("${at_800[@]}" 'plain cdfformer_s18' 'plain gfnet-h-ti'
+    gfnet-h-ti caformer_s18 convformer_s18)
+  local profiled=(dfformer_s18 swin_tiny_patch4_window7_224 convnext_tiny)
+  local size=(224 512 800x1344) batch=(--batch 64)
+  local jit=(--compile reduce-overhead)
   if "$PYTHON" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'
   then
     amp=(--amp) bf16=(optim_wrapper.dtype=bfloat16)
@@ -148,8 +163,11 @@ part_3() {
   if [[ $SMALL ]]; then
     data=(--train-scenes 4 --val-scenes 2 --train-crops 32 --val-crops 20)
     short=(train_cfg.max_epochs=2)
-    common=(--models 'plain cdfformer_s18' cdfformer_s18 --sizes 64 --batch 1
-      --rounds 1 --threads 1)
+    valid=(--sizes 64x48 48x64 --rounds 1 --threads 1)
+    common=(--channels-last --rounds 1 --threads 1 --batch 1)
+    size=(64 64 64) batch=() jit=() compiled=(cdfformer_s18)
+    at_224=(cdfformer_s18) at_512=(cdfformer_s18) at_800=(cdfformer_s18)
+    profiled=(cdfformer_s18)
   fi
   mkdir -p "$OUT/demo" && cd "$OUT/demo" || return
   # Made elsewhere, where the sources of the pictures are not installed.
@@ -158,23 +176,41 @@ part_3() {
   fi
   stage data 1 "$PYTHON" "$ROOT/tools/dataset_converters/digit_scenes.py" \
     "${data[@]}"
-  train cls 1 "$crops" --cfg-options randomness.seed=0 "${short[@]}"
-  train cls-fp16 1 "$crops" "${amp[@]}" --cfg-options randomness.seed=0 \
-    "${short[@]}"
-  train cls-bf16 1 "$crops" "${amp[@]}" --cfg-options randomness.seed=0 \
-    "${short[@]}" "${bf16[@]}"
-  start=$(cat work_dirs/demo/cls/last_checkpoint 2>/dev/null)
-  train det 3 "$scenes" "${amp[@]}" --cfg-options \
-    model.backbone.init_cfg.checkpoint="$start" "${short[@]}"
-  rm -rf data
+  # Alone: its time is compared with that on a CPU.
+  train cls 3 "$crops" --cfg-options randomness.seed=0 "${short[@]}"
+  train cls-fp16 3 "$crops" "${amp[@]}" --cfg-options randomness.seed=0 \
+    "${short[@]}" &
+  train cls-bf16 3 "$crops" "${amp[@]}" --cfg-options randomness.seed=0 \
+    "${short[@]}" "${bf16[@]}" &
+  train det 3 "$scenes" "${amp[@]}" --cfg-options "${short[@]}" \
+    model.backbone.init_cfg.checkpoint="$(cat \
+      work_dirs/demo/cls/last_checkpoint 2>/dev/null)" &
   cd "$ROOT" || return
-  bench backbones-bf16 3 backbones --dtype bfloat16 --channels-last \
-    "${common[@]}"
-  bench backbones-tf32 2 backbones --tf32 --channels-last "${common[@]}"
-  [[ $SMALL ]] || common=(--sizes 224 --compile reduce-overhead
-    --models cdfformer_s18 dfformer_s18 convformer_s18)
-  bench backbones-compiled 3 backbones --dtype bfloat16 --channels-last \
-    "${common[@]}"
+  # Their graphs, which the same calls find in a cache below.
+  for model in "${compiled[@]}"; do
+    backbones "compile-$model" 3 "${size[0]}" "${jit[@]}" "${batch[@]}" \
+      --rounds 0 --models "$model" &
+  done
+  wait
+  rm -rf "$OUT/demo/data"
+  backbones backbones-224 2 "${size[0]}" --models "${at_224[@]}"
+  backbones backbones-512 1 "${size[1]}" --models "${at_512[@]}"
+  backbones backbones-800x1344 1 "${size[2]}" --models "${at_800[@]}"
+  backbones backbones-compiled 2 "${size[0]}" "${jit[@]}" "${batch[@]}" \
+    --models "${compiled[@]}"
+  bench profile 1 profile --dtype bfloat16 "${common[@]}" \
+    --sizes "${size[2]}" --models "${profiled[@]}"
+  bench backbones-tf32 1 backbones --tf32 "${common[@]}" \
+    --sizes "${size[0]}" --models "${at_224[@]}"
+  bench valid-sizes 1 valid_sizes "${valid[@]}"
+  bench boundary 1 boundary --dtype bfloat16 "${common[@]:1}" \
+    --sizes "${size[0]}"
+}
+
+# backbones NAME NINTHS SIZE ARGUMENTS...: in bfloat16.
+backbones() {
+  bench "$1" "$2" backbones --dtype bfloat16 "${common[@]}" --sizes "$3" \
+    "${@:4}"
 }
 
 for part in "${parts[@]}"; do

@@ -253,7 +253,7 @@ def main(argv=None):
     p.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4])
     args = p.parse_args(argv)
     recorder = Recorder('op', args, argv)
-    for mode, size in product(args.mode, args.sizes):
+    for size, mode in product(args.sizes, args.mode):
         for batch, stage in product(batches(args, size), args.stages):
             grid, channels = grids_of(size)[stage - 1], CHANNELS[stage - 1]
             case = Case(grid, channels, batch, mode == 'train', args)

@@ -6,7 +6,7 @@ import argparse
 import pytest
 import torch
 
-from benchmarks import backbones, mmcv_ops, op, report
+from benchmarks import backbones, mixers, mmcv_ops, op, profile, report
 from mmfft.mmcv_ops import describe
 from mmfft.ops import dispatch
 
@@ -40,6 +40,46 @@ def test_op(tmp_path, capsys):
             assert all(0 < row[f'error_{key}'] < 1e-6 for key in of)
     assert (tmp_path / 'op.png').stat().st_size > 0
     assert '4x6' in capsys.readouterr().out
+
+
+def test_mixers(tmp_path):
+    options = ['--sizes', '32x48', '--batch', '1', '--stages', '2', '3']
+    assert mixers.main([*QUICK, *options, '--out', str(tmp_path)]) == 0
+    names = ['plain DynamicFilter', 'DynamicFilter', 'SepConv']
+    assert [
+        (row['mode'], row['grid'], row['channels'], row['name'])
+        for row in rows_of(tmp_path / 'mixers.jsonl')
+    ] == [
+        (mode, grid, channels, name)
+        for mode in ('infer', 'train')
+        for grid, channels, last in (
+            ('4x6', 128, []),
+            ('2x3', 320, ['Attention']),
+        )
+        for name in names + last
+    ]
+
+
+def test_mixers_have_the_shape_of_their_input():
+    x = torch.randn(1, 5, 4, mixers.DIMS[2])
+    for mixer in mixers.mixers_of(3, (5, 4)).values():
+        assert mixer(x).numel() == x.numel()
+
+
+def test_profile(tmp_path, capsys):
+    options = ['--models', 'gfnet-h-ti', '--sizes', '64', '--batch', '1']
+    options += ['--mode', 'infer', '--out', str(tmp_path)]
+    assert profile.main([*QUICK, *options]) == 0
+    _, rows = report.read(tmp_path / 'profile.jsonl')
+    assert len(rows) == profile.LONGEST
+    times = [row['ms'] for row in rows]
+    assert times == sorted(times, reverse=True)
+    assert 0.5 < sum(row['share'] for row in rows) <= 1
+    launches = {row['kernel']: row['launches'] for row in rows}
+    assert launches['mmfft::spectral_filter'] == 3 + 3 + 10 + 3
+    with pytest.raises(SystemExit):
+        profile.main(['--rounds', '0'])
+    assert '--rounds 0: must be at least 1' in capsys.readouterr().err
 
 
 def test_backbones(tmp_path):

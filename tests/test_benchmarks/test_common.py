@@ -84,6 +84,7 @@ def test_minutes(recorder):
     """No case is begun that takes longer than what is left."""
     clock = recorder.end = common.time.monotonic() + 20
     recorder.case(dict(name='short'), lambda: [dict(ms=1)])
+    assert 0 < recorder.longest['eager'] < common.SECONDS['eager']
     recorder.longest['eager'] = 30
     recorder.case(dict(name='long', batch=8), lambda: [dict(ms=1)])
     recorder.case(dict(name='compiled'), lambda: [dict(ms=1)], 'compiled')

@@ -45,14 +45,15 @@ def run(tmp_path):
 def test_a_part_is_rehearsed(run):
     status, stages, out = run('2')
     assert status == 0
-    measured = ['op-bf16', 'op-tf32', 'op-fp32']
+    measured = ['op-bf16', 'mixers-bf16', 'op-tf32', 'op-fp32']
     assert list(stages) == ['compile-64-3-bf16', *measured]
     for name in measured:
-        environment, rows = report.read(out / name / 'op.jsonl')
-        dtype = 'bfloat16' if name == 'op-bf16' else 'float32'
+        file = f'{name.partition("-")[0]}.jsonl'
+        environment, rows = report.read(out / name / file)
+        dtype = 'bfloat16' if 'bf16' in name else 'float32'
         assert environment['arguments']['dtype'] == dtype
         assert all(row['ms'] > 0 for row in rows)
-        assert (out / name / 'op.png').exists()
+    assert (out / 'op-bf16' / 'op.png').exists()
     compiled = report.read(out / 'compile-64-3-bf16' / 'op.jsonl')[1]
     assert compiled and not any('ms' in row for row in compiled)
 
@@ -76,8 +77,15 @@ def test_what_hangs_or_fails_costs_only_itself(run, tmp_path):
     assert stages.pop('op-tf32')['status'] == '3'
     assert {row['status'] for row in stages.values()} == {'0'}
     trained = ['cls', 'cls-fp16', 'cls-bf16', 'det']
-    measured = ['backbones-bf16', 'backbones-tf32', 'backbones-compiled']
-    assert list(stages)[-8:] == ['data', *trained, *measured]
+    sizes = [f'backbones-{size}' for size in (224, 512, '800x1344')]
+    rest = ['profile', 'backbones-tf32', 'valid-sizes', 'boundary']
+    measured = [*sizes, 'backbones-compiled', *rest]
+    assert list(stages)[-14:-12] == ['data', 'cls']
+    assert set(list(stages)[-12:-8]) == {
+        'compile-cdfformer_s18',
+        *trained[1:],
+    }
+    assert list(stages)[-8:] == measured
     logs = {
         name: (out / 'logs' / f'{name}.log').read_text() for name in stages
     }
@@ -93,8 +101,8 @@ def test_a_part_ends_in_time(run, tmp_path):
     status, stages, _ = run('2', MINUTES='0.1', PYTHON=str(python))
     assert status == 1
     assert {row['status'] for row in stages.values()} <= {'124', 'left out'}
-    # Of six seconds; each of the four would sleep for ten minutes.
-    assert len(stages) == 4
+    # Of six seconds; each of the five would sleep for ten minutes.
+    assert len(stages) == 5
     assert sum(row['seconds'] for row in stages.values()) < 60
 
 
