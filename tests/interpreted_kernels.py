@@ -124,10 +124,15 @@ def exact(path):
         assert not any(t.any() for t in found)
 
 
+def cut_to_tf32(x, half=0):
+    """Ten bits of fraction, the others cut off, as tensor cores do."""
+    bits = np.ascontiguousarray(x).view(np.uint32) + np.uint32(half)
+    return (bits & np.uint32(0xFFFFE000)).view(np.float32)
+
+
 def to_tf32(x):
-    """Ten bits of fraction, rounded to the nearest."""
-    bits = np.ascontiguousarray(x).view(np.uint32)
-    return ((bits + 0x1000) & 0xFFFFE000).astype(np.uint32).view(np.float32)
+    """Ten bits of fraction, rounded to the nearest, as Triton does."""
+    return cut_to_tf32(x, half=0x1000)
 
 
 def to_bfloat16(x):
@@ -146,13 +151,14 @@ def rounded_product(builder, a, b, d, input_precision, _):
         product = a @ b
     else:
         a, b = a.data, b.data
-        high_a, high_b = to_tf32(a), to_tf32(b)
-        product = high_a @ high_b
         if input_precision.name == 'TF32x3':
-            low_a, low_b = to_tf32(a - high_a), to_tf32(b - high_b)
-            product = product + high_a @ low_b + low_a @ high_b
+            high_a, high_b = to_tf32(a), to_tf32(b)
+            low_a, low_b = (cut_to_tf32(x) for x in (a - high_a, b - high_b))
+            product = high_a @ high_b + high_a @ low_b + low_a @ high_b
         else:
+            # Triton leaves the rounding of these to us.
             assert input_precision.name == 'TF32', input_precision
+            product = cut_to_tf32(a) @ cut_to_tf32(b)
     return interpreter.TensorHandle(product + d.data, d.dtype.scalar)
 
 

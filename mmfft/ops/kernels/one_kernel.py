@@ -11,7 +11,7 @@ from torch import Tensor
 from ..precision import operand_precision
 from ..spectrum import Grid
 from .launch import launch, num_parallel
-from .spectra import Order, padded, prepare, unpack
+from .spectra import DOT_PRECISION, Order, padded, prepare, unpack
 
 
 class Design(NamedTuple):
@@ -154,7 +154,3 @@ def _constants(routing: Tensor | None, design: Design, operands: str) -> dict:
         inner=design.order.inner,
         precision=DOT_PRECISION[operands],
     )
-
-
-# What Triton's product is asked for; bfloat16 operands are exact as they are.
-DOT_PRECISION = dict(tf32x3='tf32x3', tf32='tf32', bf16='ieee')

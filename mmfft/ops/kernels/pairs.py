@@ -16,6 +16,7 @@ from .one_kernel import Design, OneKernelFilter
 from .spectra import (
     Order,
     basis_gradients,
+    factor,
     filter_gradient,
     filters_of,
     load_table,
@@ -71,8 +72,12 @@ def _spectrum(
     at = x + there[:, None] * num_channels + c[None, :]
     b = tl.load(at, mask=(there >= 0)[:, None] & inside[None, :], other=0.0)
     a, b = a.to(tl.float32), b.to(tl.float32)
-    u = tl.dot(cos, (a + b).to(cos.dtype), input_precision=precision)
-    v = tl.dot(sin, (a - b).to(cos.dtype), input_precision=precision)
+    u = tl.dot(
+        cos, factor(a + b, cos.dtype, precision), input_precision=precision
+    )
+    v = tl.dot(
+        sin, factor(a - b, cos.dtype, precision), input_precision=precision
+    )
     return u, v
 
 
@@ -90,8 +95,8 @@ def _store_map(
     sin,
     precision: tl.constexpr,
 ):
-    a = tl.dot(cos, u.to(cos.dtype), input_precision=precision)
-    b = tl.dot(sin, v.to(cos.dtype), input_precision=precision)
+    a = tl.dot(cos, factor(u, cos.dtype, precision), input_precision=precision)
+    b = tl.dot(sin, factor(v, cos.dtype, precision), input_precision=precision)
     dtype = y.dtype.element_ty
     at = y + here[:, None] * num_channels + c[None, :]
     mask = (here >= 0)[:, None] & inside[None, :]

@@ -15,6 +15,7 @@ from .spectra import (
     SMALLEST_PRODUCT,
     Order,
     basis_gradients,
+    factor,
     filter_gradient,
     filters_of,
     load_table,
@@ -81,8 +82,12 @@ def _transform(
     precision: tl.constexpr,
 ):
     """``(w, h * channels)`` to ``(h, w * channels)``."""
-    x = tl.dot(by_column, x.to(by_row.dtype), input_precision=precision)
-    x = tl.reshape(x.to(by_row.dtype), (inner, outer, block))
+    x = tl.dot(
+        by_column,
+        factor(x, by_row.dtype, precision),
+        input_precision=precision,
+    )
+    x = tl.reshape(factor(x, by_row.dtype, precision), (inner, outer, block))
     x = tl.reshape(tl.permute(x, (1, 0, 2)), (outer, inner * block))
     return tl.dot(by_row, x, input_precision=precision)
 
@@ -98,8 +103,10 @@ def _inverse(
     precision: tl.constexpr,
 ):
     """``(h, w * channels)`` to ``(w, h * channels)``."""
-    x = tl.dot(by_row, x.to(by_row.dtype), input_precision=precision)
-    x = tl.reshape(x.to(by_row.dtype), (outer, inner, block))
+    x = tl.dot(
+        by_row, factor(x, by_row.dtype, precision), input_precision=precision
+    )
+    x = tl.reshape(factor(x, by_row.dtype, precision), (outer, inner, block))
     x = tl.reshape(tl.permute(x, (1, 0, 2)), (inner, outer * block))
     return tl.dot(by_column, x, input_precision=precision)
 

@@ -21,11 +21,13 @@ from torch import Tensor
 from ..precision import operand_precision
 from ..spectrum import Grid
 from .launch import launch, num_parallel
-from .one_kernel import DOT_PRECISION, num_filters, num_rows
+from .one_kernel import num_filters, num_rows
 from .spectra import (
+    DOT_PRECISION,
     SMALLEST_PRODUCT,
     Order,
     basis_gradients,
+    factor,
     filter_gradient,
     filters_of,
     load_table,
@@ -172,8 +174,18 @@ def _to_lines_kernel(
         b = tl.load(at, mask=paired, other=0.0).to(tl.float32)
         at = table + line[:, None] * side + k[None, :]
         cos, sin = tl.load(at), tl.load(at + side * side)
-        u = tl.dot(cos, (a + b).to(cos.dtype), u, input_precision=precision)
-        v = tl.dot(sin, (a - b).to(cos.dtype), v, input_precision=precision)
+        u = tl.dot(
+            cos,
+            factor(a + b, cos.dtype, precision),
+            u,
+            input_precision=precision,
+        )
+        v = tl.dot(
+            sin,
+            factor(a - b, cos.dtype, precision),
+            v,
+            input_precision=precision,
+        )
     at = z + image * 2 * lines * size + line[:, None] * size + q[None, :]
     inside = (line < lines)[:, None] & (q < size)[None, :]
     tl.store(at, u.to(z.dtype.element_ty), mask=inside)
@@ -210,6 +222,7 @@ def _from_lines_kernel(
         v = tl.load(at + lines * size, mask=inside, other=0.0)
         at = table + k[:, None] * side + line[None, :]
         cos, sin = tl.load(at), tl.load(at + side * side)
+        # Rounded as factors when they were stored.
         sums = tl.dot(cos, u.to(cos.dtype), sums, input_precision=precision)
         differences = tl.dot(
             sin, v.to(cos.dtype), differences, input_precision=precision
@@ -241,13 +254,21 @@ def _line_spectrum(z, part, at, mirror, cos, sin, precision: tl.constexpr):
     """(u, v) of a line's non-negative frequencies, and of the negative."""
     a = tl.load(z + at, mask=at >= 0, other=0.0).to(tl.float32)
     b = tl.load(z + mirror, mask=mirror >= 0, other=0.0).to(tl.float32)
-    u_cos = tl.dot(cos, (a + b).to(cos.dtype), input_precision=precision)
-    u_sin = tl.dot(sin, (a - b).to(cos.dtype), input_precision=precision)
+    u_cos = tl.dot(
+        cos, factor(a + b, cos.dtype, precision), input_precision=precision
+    )
+    u_sin = tl.dot(
+        sin, factor(a - b, cos.dtype, precision), input_precision=precision
+    )
     z += part
     a = tl.load(z + at, mask=at >= 0, other=0.0).to(tl.float32)
     b = tl.load(z + mirror, mask=mirror >= 0, other=0.0).to(tl.float32)
-    v_cos = tl.dot(cos, (a + b).to(cos.dtype), input_precision=precision)
-    v_sin = tl.dot(sin, (a - b).to(cos.dtype), input_precision=precision)
+    v_cos = tl.dot(
+        cos, factor(a + b, cos.dtype, precision), input_precision=precision
+    )
+    v_sin = tl.dot(
+        sin, factor(a - b, cos.dtype, precision), input_precision=precision
+    )
     return u_cos - v_sin, u_sin + v_cos, u_cos + v_sin, v_cos - u_sin
 
 
@@ -266,15 +287,31 @@ def _store_line(
     precision: tl.constexpr,
 ):
     dtype = z.dtype.element_ty
-    a = tl.dot(cos, (u + u_minus).to(cos.dtype), input_precision=precision)
-    b = tl.dot(sin, (v - v_minus).to(cos.dtype), input_precision=precision)
-    tl.store(z + at, (a + b).to(dtype), mask=at >= 0)
-    tl.store(z + mirror, (a - b).to(dtype), mask=mirror >= 0)
+    a = tl.dot(
+        cos,
+        factor(u + u_minus, cos.dtype, precision),
+        input_precision=precision,
+    )
+    b = tl.dot(
+        sin,
+        factor(v - v_minus, cos.dtype, precision),
+        input_precision=precision,
+    )
+    tl.store(z + at, factor(a + b, dtype, precision), mask=at >= 0)
+    tl.store(z + mirror, factor(a - b, dtype, precision), mask=mirror >= 0)
     z += part
-    a = tl.dot(cos, (v + v_minus).to(cos.dtype), input_precision=precision)
-    b = tl.dot(sin, (u - u_minus).to(cos.dtype), input_precision=precision)
-    tl.store(z + at, (a - b).to(dtype), mask=at >= 0)
-    tl.store(z + mirror, (a + b).to(dtype), mask=mirror >= 0)
+    a = tl.dot(
+        cos,
+        factor(v + v_minus, cos.dtype, precision),
+        input_precision=precision,
+    )
+    b = tl.dot(
+        sin,
+        factor(u - u_minus, cos.dtype, precision),
+        input_precision=precision,
+    )
+    tl.store(z + at, factor(a - b, dtype, precision), mask=at >= 0)
+    tl.store(z + mirror, factor(a + b, dtype, precision), mask=mirror >= 0)
 
 
 @triton.jit

@@ -31,6 +31,8 @@ from .launch import launch
 _BLOCK = 512  # elements of a table or of packed filters in one program
 SMALLEST_PRODUCT = 16  # side of the smallest matrix on tensor cores
 _OPERANDS = dict(tf32x3=torch.float32, tf32=torch.float32, bf16=torch.bfloat16)
+# What Triton's product is asked for; bfloat16 operands are exact as they are.
+DOT_PRECISION = dict(tf32x3='tf32x3', tf32='tf32', bf16='ieee')
 
 
 def padded(size: int) -> int:
@@ -91,8 +93,28 @@ def pair(e, height, width):
 
 
 @triton.jit
+def factor(x, dtype: tl.constexpr, precision: tl.constexpr):
+    """``x``, in float32, as a factor of a product, rounded to the nearest.
+
+    Of float32, tensor cores cut off the last 13 bits for TF32. All products
+    would be too small, those of a whole filter by 0.2 to 0.4 percent.
+    """
+    if precision == 'tf32' and dtype == tl.float32:
+        # 2^13 + 1 times x has no room for those bits, 2^13 times x is exact.
+        # As one operation, which no compiler turns back into x.
+        x = tl.fma(x, -8192.0, 8193.0 * x)
+    return x.to(dtype)
+
+
+@triton.jit
 def _table_block(
-    table, block, height, width, size, num_elements: tl.constexpr
+    table,
+    block,
+    height,
+    width,
+    size,
+    num_elements: tl.constexpr,
+    precision: tl.constexpr,
 ):
     """Cosines, then sines, of all pairs of a grid with one another.
 
@@ -113,7 +135,8 @@ def _table_block(
     value = tl.where(at < size * size, tl.cos(angle), tl.sin(angle))
     value = value / tl.sqrt(points)
     value = tl.where(exists & exists_too, value, 0.0).to(tl.float32)
-    tl.store(table + at, value.to(table.dtype.element_ty), mask=inside)
+    value = factor(value, table.dtype.element_ty, precision)
+    tl.store(table + at, value, mask=inside)
 
 
 @triton.jit
@@ -218,13 +241,20 @@ def _prepare_kernel(
     inner: tl.constexpr,
     num_entries,
     num_elements: tl.constexpr,
+    precision: tl.constexpr,
 ):
     block = tl.program_id(0)
     blocks = tl.cdiv(2 * table_size * table_size, num_elements)
     second_blocks = tl.cdiv(2 * second_size * second_size, num_elements)
     if block < blocks:
         _table_block(
-            table, block, table_height, table_width, table_size, num_elements
+            table,
+            block,
+            table_height,
+            table_width,
+            table_size,
+            num_elements,
+            precision,
         )
     elif block < blocks + second_blocks:
         _table_block(
@@ -234,6 +264,7 @@ def _prepare_kernel(
             1,
             second_size,
             num_elements,
+            precision,
         )
     else:
         _pack_block(
@@ -446,6 +477,7 @@ def prepare(
         *second_table,
         by_channel=not is_dynamic,
         num_elements=_BLOCK,
+        precision=DOT_PRECISION[operands],
         num_warps=4,
         **order.sizes(),
     )
@@ -586,16 +618,20 @@ def basis_gradients(
     n = tl.arange(0, num_rows)[:, None]
     if by_products:
         exists = n < num_filters
-        real, imag = real.to(dtype), imag.to(dtype)
+        real = factor(real, dtype, precision)
+        imag = factor(imag, dtype, precision)
         at = packed + n * num_entries + e[None, :]
-        a = tl.load(at, mask=exists, other=0.0).to(dtype)
+        a = tl.load(at, mask=exists, other=0.0)
+        a = factor(a, dtype, precision)
         grad = tl.dot(a, real, input_precision=precision)
         at += num_filters * num_entries
-        b = tl.load(at, mask=exists, other=0.0).to(dtype)
+        b = tl.load(at, mask=exists, other=0.0)
+        b = factor(b, dtype, precision)
         grad = tl.dot(b, imag, grad, input_precision=precision)
         at = routing + (image * num_filters + n) * num_channels + c[None, :]
         mask = exists & inside[None, :]
-        weight = tl.load(at, mask=mask, other=0.0).to(dtype)
+        weight = tl.load(at, mask=mask, other=0.0).to(tl.float32)
+        weight = factor(weight, dtype, precision)
         a_grad = tl.dot(weight, tl.trans(real), input_precision=precision)
         b_grad = tl.dot(weight, tl.trans(imag), input_precision=precision)
     else:
