@@ -15,7 +15,6 @@ in parallel by ``--grids``; ``models`` are all others.
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import partial
 from itertools import product
 
@@ -101,7 +100,7 @@ def under(path: str | None, run: Callable[[], dict]) -> Callable[[], dict]:
     """The same check with a path forced, if there is one."""
 
     def check():
-        with use_path(path) if path else nullcontext():
+        with forced(path):
             return run()
 
     return check
@@ -223,7 +222,7 @@ class Checks:
         exact = on_cpu(tensors, grad.cpu())
         use_tf32(tf32)
         poison(self.device)
-        found = results(forced(path), tensors, grad)
+        found = results(dynamic_spectral_filter, tensors, grad, path)
         return judged(errors_of(found, exact), gate(dtype, tf32))
 
     def _static(self, grid, path):
@@ -238,7 +237,7 @@ class Checks:
             grad.cpu().double(),
         )
         poison(self.device)
-        found = results(forced(path, spectral_filter), (x, filter), grad)
+        found = results(spectral_filter, (x, filter), grad, path)
         return judged(errors_of(found, exact), GATES[torch.float32])
 
     def _convention(self, grid):
@@ -367,7 +366,7 @@ class Checks:
         """A call with its exact results; it includes the gradients."""
         tensors = self.inputs(grid)
         grad = torch.randn_like(tensors[0])
-        call = partial(results, forced(path), tensors, grad)
+        call = partial(results, dynamic_spectral_filter, tensors, grad, path)
         return call, lambda: on_cpu(tensors, grad.cpu())
 
     def _model_step(self, make):
@@ -403,7 +402,7 @@ class Checks:
         tensors = self.inputs(grid, device=other)
         grad = torch.randn_like(tensors[0])
         exact = on_cpu(tensors, grad.cpu())
-        found = results(forced(path), tensors, grad)
+        found = results(dynamic_spectral_filter, tensors, grad, path)
         return judged(errors_of(found, exact), GATES[torch.float32])
 
     def _star_relu(self):
@@ -515,8 +514,9 @@ class Checks:
         plans.clear()
         clear(self.device)
         before = torch.cuda.mem_get_info(self.device)[0]
-        for i in range(150):
-            forced('fft')(*self.inputs((20 + i, 31 + i)))
+        with use_path('fft'):
+            for i in range(150):
+                dynamic_spectral_filter(*self.inputs((20 + i, 31 + i)))
         synchronize(self.device)
         count, limit = plans.size, plans.max_size
         clear(self.device)
@@ -529,8 +529,7 @@ class Checks:
         x, routing, basis = inputs((16, 16), 1024, 1, dtype, self.device)
         x = x.expand(images, -1, -1, -1).contiguous()
         routing = routing.expand(images, -1, -1).contiguous()
-        with torch.no_grad():
-            y = forced(path)(x, routing, basis)
+        [y] = results(dynamic_spectral_filter, (x, routing, basis), path=path)
         assert y.numel() > 2**31
         [exact] = on_cpu((x[:1], routing[:1], basis))
         ends = dict(first=error_of(y[:1], exact), last=error_of(y[-1:], exact))

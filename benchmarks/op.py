@@ -20,6 +20,7 @@ is wrong counts as a failure.
 """
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from itertools import product
 
@@ -77,12 +78,13 @@ def is_for(
         return path == chosen_path(grid, device, dtype)
 
 
-def forced(path, function=dynamic_spectral_filter):
-    def apply(*tensors):
-        with use_path(path):
-            return function(*tensors)
+def forced(path: str | None) -> AbstractContextManager:
+    """Return a context that forces a path, if there is one.
 
-    return apply
+    Gradients are to be computed within it: a backward pass asks for the path
+    when it runs.
+    """
+    return use_path(path) if path else nullcontext()
 
 
 def plain(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
@@ -120,14 +122,18 @@ def inputs(
     return x, routing, project_hermitian(basis, grid)
 
 
-def results(function, tensors, grad: Tensor | None = None) -> list[Tensor]:
+def results(
+    function, tensors, grad: Tensor | None = None, path: str | None = None
+) -> list[Tensor]:
     """Output, and with ``grad`` the gradients of all floating tensors."""
     if grad is None:
-        with torch.no_grad():
+        with torch.no_grad(), forced(path):
             return [function(*tensors)]
     leaves = [t.detach().requires_grad_() for t in tensors]
-    y = function(*leaves)
-    return [y.detach(), *torch.autograd.grad(y, leaves, grad.to(y.dtype))]
+    with forced(path):
+        y = function(*leaves)
+        grads = torch.autograd.grad(y, leaves, grad.to(y.dtype))
+    return [y.detach(), *grads]
 
 
 def error_of(found: Tensor, exact: Tensor) -> float:
@@ -156,17 +162,17 @@ class Case:
         self.arguments = (grid, channels, batch)
         self.device, self.dtype = torch.device(args.device), DTYPES[args.dtype]
         self.train, self.gate = train, gate(self.dtype, args.tf32)
-        functions = {
-            'plain': plain,
-            'mmfft': dynamic_spectral_filter,
+        # With the paths that are forced.
+        self.functions = {
+            'plain': (plain, None),
+            'mmfft': (dynamic_spectral_filter, None),
             **{
-                f'mmfft {path}': forced(path)
+                f'mmfft {path}': (dynamic_spectral_filter, path)
                 for path in paths_on(self.device)
                 if is_for(path, grid, self.device, self.dtype)
             },
-            'floor': copy,
+            'floor': (copy, None),
         }
-        self.functions = functions
         # Kept as long as this case: made once for all contenders.
         self.first = cache(lambda: self._inputs(0))
         self.exact = cache(self._exact)
@@ -198,25 +204,26 @@ class Case:
     def contenders(self):
         """Functions that prepare the calls of each contender."""
         return {
-            name: partial(self._calls, function)
-            for name, function in self.functions.items()
+            name: partial(self._calls, function, path)
+            for name, (function, path) in self.functions.items()
         }
 
-    def _calls(self, function):
+    def _calls(self, function, path):
         count = num_inputs(self.first()[0])
         every = [self.first(), *map(self._inputs, range(1, count))]
-        return [self._call(function, tensors) for tensors in every]
+        return [self._call(function, tensors, path) for tensors in every]
 
-    def _call(self, function, tensors):
+    def _call(self, function, tensors, path):
         if not self.train:
-            return partial(results, function, tensors)
+            return partial(results, function, tensors, path=path)
         leaves = [t.detach().requires_grad_() for t in tensors]
         grad = tensors[0].roll(1, -1)
 
         def step():
-            torch.autograd.grad(
-                function(*leaves), leaves, grad, allow_unused=True
-            )
+            with forced(path):
+                torch.autograd.grad(
+                    function(*leaves), leaves, grad, allow_unused=True
+                )
 
         return step
 
@@ -230,7 +237,8 @@ class Case:
             more['bandwidth'] = 1e3 * least / milliseconds
         if name == 'floor':
             return more
-        found = results(self.functions[name], self.first(), self._grad())
+        function, path = self.functions[name]
+        found = results(function, self.first(), self._grad(), path)
         # y and the gradients of x and routing, and that of the basis.
         ends = [*map(self._ends, found[:3]), *found[3:]]
         for key, a, b in zip(NAMES, ends, self.exact()):

@@ -2,8 +2,10 @@
 import json
 
 import pytest
+import torch
 
-from benchmarks import checks, report
+from benchmarks import checks, common, op, report
+from mmfft.ops.composed import ComposedFilter
 
 SMALL = ['--device', 'cpu', '--small']
 
@@ -42,16 +44,51 @@ def test_all_checks_pass_on_a_cpu(tmp_path, capsys):
     assert f'{len(judged)} checks passed' in capsys.readouterr().out
 
 
-def test_a_wrong_result_fails(tmp_path, monkeypatch, capsys):
-    forced = checks.forced
+@pytest.mark.parametrize('grid', ['3x4', '200x2'])
+def test_both_passes_take_the_path(monkeypatch, grid):
+    """Also where it is not the default of the grid."""
+    taken = []
+    for name in ('forward', 'backward'):
 
-    def wrong(path, *function):
-        apply = forced(path, *function)
-        return lambda *tensors: (
-            (1 + 1e-4 * (path == 'matmul')) * apply(*tensors)
+        def note(filter, *args, name=name, run=getattr(ComposedFilter, name)):
+            taken.append((filter.transform.__name__.split('.')[-1], name))
+            return run(filter, *args)
+
+        monkeypatch.setattr(ComposedFilter, name, note)
+    grid = common.size_of(grid)
+    tensors = op.inputs(grid, 8, 2, torch.float32, torch.device('cpu'))
+    both = {
+        path: [(path, 'forward'), (path, 'backward')]
+        for path in ('fft', 'matmul')
+    }
+    for path, passes in both.items():
+        op.results(
+            op.dynamic_spectral_filter,
+            tensors,
+            torch.ones_like(tensors[0]),
+            path,
         )
+        assert taken == passes
+        taken.clear()
+    args = op.parser('').parse_args(['--device', 'cpu'])
+    case = op.Case(grid, 8, 2, True, args)
+    for path, passes in both.items():
+        [call] = case.contenders()[f'mmfft {path}']()
+        call()
+        assert taken == passes
+        taken.clear()
 
-    monkeypatch.setattr(checks, 'forced', wrong)
+
+def test_a_wrong_result_fails(tmp_path, monkeypatch, capsys):
+    results = checks.results
+
+    def wrong(function, tensors, grad, path=None):
+        def apply(*tensors):
+            return (1 + 1e-4 * (path == 'matmul')) * function(*tensors)
+
+        return results(apply, tensors, grad, path)
+
+    monkeypatch.setattr(checks, 'results', wrong)
     options = ['--only', 'filters', '--grids', '3x4', '--out', str(tmp_path)]
     assert checks.main([*SMALL, *options]) == 1
     rows = report.read(tmp_path / 'checks.jsonl')[1]
