@@ -8,8 +8,9 @@ a GPU, or two, is written as ``skipped`` elsewhere. Errors are relative in the
 norm; the filters are compared with the published formula in float64 on a CPU,
 in value and in gradient. The exit status is 1 if a check did not pass.
 
-``filters`` are the checks of each path, dtype, layout and grid, which can run
-in parallel by ``--grids``; ``models`` are all others.
+``filters`` are the checks of each path, dtype, layout and grid, ``compiled``
+those of compiled models, and ``models`` all others. The first can run in
+parallel by ``--grids``, the second by ``--models``.
 """
 
 import os
@@ -64,6 +65,7 @@ from mmfft.ops import (
     use_path,
 )
 
+GROUPS = ('filters', 'models', 'compiled')
 GRIDS = (
     *((14, 14), (7, 7), (28, 28), (56, 56), (13, 6), (1, 1), (32, 28)),
     *((25, 42), (50, 84), (33, 4), (64, 64), (100, 168), (200, 336)),
@@ -126,13 +128,16 @@ def on_cpu(tensors, grad=None) -> list[Tensor]:
 class Checks:
     """The checks, each of which is a case of a recorder."""
 
-    def __init__(self, recorder: Recorder, grids, small: bool):
+    def __init__(self, recorder: Recorder, grids, models, small: bool):
         self.recorder, self.grids, self.small = recorder, grids, small
+        self.chosen = models
         self.device = recorder.device
         self.on_gpu = self.device.type == 'cuda'
         self.channels = 8 if small else 40
         self.size = (64, 64) if small else (224, 224)
         self.precisions = (False, True) if self.on_gpu else (False,)
+        # The default ones of each filter, and the kernels of Triton.
+        self._model_paths = (None, 'triton') if self.on_gpu else (None,)
 
     def check(
         self,
@@ -262,14 +267,21 @@ class Checks:
     # ---------------------------------------------------------------- models
 
     def models(self):
-        self.check('ceilings', self._ceilings)
+        """All else but compiled models; what matters most comes first."""
+        makers = self._makers()
+        for path in self._model_paths:
+            for name, make in makers.items():
+                self._model(name, make, path)
+            self.check(
+                'StarReLU in float16', under(path, self._star_relu), path=path
+            )
         one = (7, 7) if self.small else (14, 14)
         for path, grid in self._each_path(one):
             key = dict(path=path, grid=text_of(grid))
             step = partial(self._filter_step, path, grid)
             for name, check in {
-                'no synchronization in the filter': self._no_waiting,
                 'the filter in a CUDA graph': self._captured,
+                'no synchronization in the filter': self._no_waiting,
             }.items():
                 self.check(name, partial(check, step), self.gpu, **key)
             self.check(
@@ -283,20 +295,8 @@ class Checks:
                 None if torch.cuda.device_count() > 1 else 'two GPUs',
                 **key,
             )
-        makers = self._makers()
-        # By the default paths, and with the kernels of Triton.
-        for path in (None, 'triton') if self.on_gpu else (None,):
-            self.check(
-                'StarReLU in float16', under(path, self._star_relu), path=path
-            )
-            for name, make in makers.items():
-                self._model(name, make, path)
         self.check('deterministic', self._deterministic)
-        self.check(
-            'one process of DDP',
-            partial(self._ddp, next(iter(makers.values()))),
-            backend='nccl' if self.on_gpu else 'gloo',
-        )
+        self.check('ceilings', self._ceilings)
         self.check('plans of 150 sizes', self._plans, self.gpu)
         for path in paths_on(self.device):
             if path in self.paths((16, 16)) and path != 'export':
@@ -306,20 +306,29 @@ class Checks:
                     self.gpu,
                     path=path,
                 )
+        # Last, as NCCL may end the process.
+        self.check(
+            'one process of DDP',
+            partial(self._ddp, next(iter(makers.values()))),
+            backend='nccl' if self.on_gpu else 'gloo',
+        )
+
+    def compiled(self):
         # To trace takes most of the time of a small rehearsal.
-        compiled = list(makers.items())[: 1 if self.small else None]
-        for name, make in compiled:
-            for mode in ('default', 'reduce-overhead'):
-                for path in (None, 'triton') if self.on_gpu else (None,):
-                    self.check(
-                        'compiled',
-                        under(path, partial(self._compiled, make, mode)),
-                        None if mode == 'default' else self.gpu,
-                        kind='eager' if self.small else 'compiled',
-                        model=name,
-                        mode=mode,
-                        path=path,
-                    )
+        makers = list(self._makers().items())[: 1 if self.small else None]
+        for mode, path in product(
+            ('default', 'reduce-overhead'), self._model_paths
+        ):
+            for name, make in makers:
+                self.check(
+                    'compiled',
+                    under(path, partial(self._compiled, make, mode)),
+                    None if mode == 'default' else self.gpu,
+                    kind='eager' if self.small else 'compiled',
+                    model=name,
+                    mode=mode,
+                    path=path,
+                )
 
     def _model(self, name, make, path):
         self.check(
@@ -348,12 +357,13 @@ class Checks:
 
     def _makers(self):
         """Functions that make the models, by their names."""
-        if self.small:
-            return {
-                name: partial(make, img_size=self.size, out_indices=-1)
-                for name, make in TINY_MODELS.items()
-            }
-        return {name: partial(build, name, self.size) for name in NAMED_MODELS}
+        options = dict(img_size=self.size, out_indices=-1)
+        return {
+            name: partial(TINY_MODELS[name], **options)
+            if self.small
+            else partial(build, name, self.size)
+            for name in self.chosen
+        }
 
     def _each_path(self, first):
         """Every path with the first grid that it is for."""
@@ -458,6 +468,8 @@ class Checks:
 
     def _compiled(self, make, mode):
         torch.compiler.reset()
+        counters = torch._dynamo.utils.counters
+        counters.clear()
         torch.manual_seed(0)
         model = make().to(self.device).train()
         x = torch.randn(4, 3, *self.size, device=self.device)
@@ -467,7 +479,9 @@ class Checks:
         for _ in range(3):
             found = self._step(model, compiled, x)
         errors = dict(zip(('y', 'gradients'), map(error_of, found, exact)))
-        return judged(errors, MODEL_GATES[torch.float32])
+        row = judged(errors, MODEL_GATES[torch.float32])
+        # Parts that PyTorch did not record as CUDA graphs.
+        return dict(row, skips=counters['inductor']['cudagraph_skips'])
 
     def _deterministic(self):
         """Also where filters are resized, by an operator that is not."""
@@ -577,20 +591,28 @@ class Features(torch.nn.Module):
 
 def main(argv=None):
     p = run_parser(__doc__.splitlines()[0])
-    p.add_argument(
-        '--only', choices=('filters', 'models'), help='only one group'
-    )
+    p.add_argument('--only', choices=GROUPS, help='only one group')
     p.add_argument(
         '--grids', nargs='+', type=size_of, help='grids of the filters'
+    )
+    p.add_argument(
+        '--models',
+        nargs='+',
+        choices=(*NAMED_MODELS, *TINY_MODELS),
+        help='models, of which those without a size are the small ones',
     )
     p.add_argument(
         '--small', action='store_true', help='small grids and models'
     )
     args = p.parse_args(argv)
+    every = tuple(TINY_MODELS) if args.small else NAMED_MODELS
+    models = args.models or every
+    if not set(models) <= set(every):
+        p.error(f'--models: choose from {", ".join(every)}')
     grids = args.grids or (SMALL_GRIDS if args.small else GRIDS)
     recorder = Recorder('checks', args, argv)
-    checks = Checks(recorder, grids, args.small)
-    for group in [args.only] if args.only else ('filters', 'models'):
+    checks = Checks(recorder, grids, models, args.small)
+    for group in [args.only] if args.only else GROUPS:
         getattr(checks, group)()
     return recorder.finish()
 

@@ -96,12 +96,20 @@ train() {
 part_1() {
   local grid grids=(14x14 7x7 28x28 56x56 13x6 1x1 32x28 25x42 50x84 33x4
     64x64 100x168 200x336 128x128)
-  [[ -z $SMALL ]] || grids=(6x5)
+  local model models=(cdfformer_s18 dfformer_s18 gfnet-h-ti)
+  [[ -z $SMALL ]] || grids=(6x5) models=(cdfformer)
   for grid in "${grids[@]}"; do
-    bench "filters-$grid" 3 checks $SMALL --only filters --grids "$grid" &
+    bench "filters-$grid" 3 checks $SMALL --threads 1 --only filters \
+      --grids "$grid" &
   done
   wait
+  # Inductor takes 16 processes by default.
+  for model in "${models[@]}"; do
+    TORCHINDUCTOR_COMPILE_THREADS=5 bench "compiled-$model" 6 checks $SMALL \
+      --threads 1 --only compiled --models "$model" &
+  done
   bench models 6 checks $SMALL --only models
+  wait
   if command -v compute-sanitizer >/dev/null; then
     PREFIX=(compute-sanitizer --error-exitcode 9)
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 bench sanitizer 2 op \
