@@ -8,9 +8,9 @@ a GPU, or two, is written as ``skipped`` elsewhere. Errors are relative in the
 norm; the filters are compared with the published formula in float64 on a CPU,
 in value and in gradient. The exit status is 1 if a check did not pass.
 
-``filters`` are the checks of each path, dtype, layout and grid, ``compiled``
-those of compiled models, and ``models`` all others. The first can run in
-parallel by ``--grids``, the second by ``--models``.
+``filters`` are the checks of each path, dtype, layout and grid, ``models``
+those of whole models, also compiled. They can run in parallel, by ``--grids``
+and ``--models``, while ``others`` want a GPU for themselves.
 """
 
 import os
@@ -65,7 +65,7 @@ from mmfft.ops import (
     use_path,
 )
 
-GROUPS = ('filters', 'models', 'compiled')
+GROUPS = ('filters', 'models', 'others')
 GRIDS = (
     *((14, 14), (7, 7), (28, 28), (56, 56), (13, 6), (1, 1), (32, 28)),
     *((25, 42), (50, 84), (33, 4), (64, 64), (100, 168), (200, 336)),
@@ -267,59 +267,14 @@ class Checks:
     # ---------------------------------------------------------------- models
 
     def models(self):
-        """All else but compiled models; what matters most comes first."""
         makers = self._makers()
         for path in self._model_paths:
             for name, make in makers.items():
                 self._model(name, make, path)
-            self.check(
-                'StarReLU in float16', under(path, self._star_relu), path=path
-            )
-        one = (7, 7) if self.small else (14, 14)
-        for path, grid in self._each_path(one):
-            key = dict(path=path, grid=text_of(grid))
-            step = partial(self._filter_step, path, grid)
-            for name, check in {
-                'the filter in a CUDA graph': self._captured,
-                'no synchronization in the filter': self._no_waiting,
-            }.items():
-                self.check(name, partial(check, step), self.gpu, **key)
-            self.check(
-                "PyTorch's new interface of precision",
-                partial(self._new_interface, path, grid),
-                **key,
-            )
-            self.check(
-                'a GPU that is not the current one',
-                partial(self._other_gpu, path, grid),
-                None if torch.cuda.device_count() > 1 else 'two GPUs',
-                **key,
-            )
-        self.check('deterministic', self._deterministic)
-        self.check('ceilings', self._ceilings)
-        self.check('plans of 150 sizes', self._plans, self.gpu)
-        for path in paths_on(self.device):
-            if path in self.paths((16, 16)) and path != 'export':
-                self.check(
-                    'more than 2^31 elements',
-                    partial(self._large, path),
-                    self.gpu,
-                    path=path,
-                )
-        # Last, as NCCL may end the process.
-        self.check(
-            'one process of DDP',
-            partial(self._ddp, next(iter(makers.values()))),
-            backend='nccl' if self.on_gpu else 'gloo',
-        )
-
-    def compiled(self):
         # To trace takes most of the time of a small rehearsal.
-        makers = list(self._makers().items())[: 1 if self.small else None]
-        for mode, path in product(
-            ('default', 'reduce-overhead'), self._model_paths
-        ):
-            for name, make in makers:
+        compiled = list(makers.items())[: 1 if self.small else None]
+        for mode in ('default', 'reduce-overhead'):
+            for path, (name, make) in product(self._model_paths, compiled):
                 self.check(
                     'compiled',
                     under(path, partial(self._compiled, make, mode)),
@@ -364,6 +319,52 @@ class Checks:
             else partial(build, name, self.size)
             for name in self.chosen
         }
+
+    # ---------------------------------------------------------------- others
+
+    def others(self):
+        """Those for which a GPU must be left alone; what may fail is last."""
+        for path in self._model_paths:
+            self.check(
+                'StarReLU in float16', under(path, self._star_relu), path=path
+            )
+        one = (7, 7) if self.small else (14, 14)
+        for path, grid in self._each_path(one):
+            key = dict(path=path, grid=text_of(grid))
+            step = partial(self._filter_step, path, grid)
+            for name, check in {
+                'the filter in a CUDA graph': self._captured,
+                'no synchronization in the filter': self._no_waiting,
+            }.items():
+                self.check(name, partial(check, step), self.gpu, **key)
+            self.check(
+                "PyTorch's new interface of precision",
+                partial(self._new_interface, path, grid),
+                **key,
+            )
+            self.check(
+                'a GPU that is not the current one',
+                partial(self._other_gpu, path, grid),
+                None if torch.cuda.device_count() > 1 else 'two GPUs',
+                **key,
+            )
+        self.check('deterministic', self._deterministic)
+        self.check('ceilings', self._ceilings)
+        self.check('plans of 150 sizes', self._plans, self.gpu)
+        for path in paths_on(self.device):
+            if path in self.paths((16, 16)) and path != 'export':
+                self.check(
+                    'more than 2^31 elements',
+                    partial(self._large, path),
+                    self.gpu,
+                    path=path,
+                )
+        # NCCL ends the process where something is wrong.
+        self.check(
+            'one process of DDP',
+            partial(self._ddp, next(iter(self._makers().values()))),
+            backend='nccl' if self.on_gpu else 'gloo',
+        )
 
     def _each_path(self, first):
         """Every path with the first grid that it is for."""

@@ -103,13 +103,13 @@ part_1() {
       --grids "$grid" &
   done
   wait
-  # Inductor takes 16 processes by default.
+  # Of the compiler, each would start as many as there are processors.
   for model in "${models[@]}"; do
-    TORCHINDUCTOR_COMPILE_THREADS=5 bench "compiled-$model" 6 checks $SMALL \
-      --threads 1 --only compiled --models "$model" &
+    TORCHINDUCTOR_COMPILE_THREADS=5 bench "$model" 4 checks $SMALL \
+      --threads 4 --only models --models "$model" &
   done
-  bench models 6 checks $SMALL --only models
   wait
+  bench others 2 checks $SMALL --only others
   if command -v compute-sanitizer >/dev/null; then
     PREFIX=(compute-sanitizer --error-exitcode 9)
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 bench sanitizer 2 op \

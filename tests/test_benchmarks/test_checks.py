@@ -44,17 +44,16 @@ def test_all_checks_pass_on_a_cpu(tmp_path, capsys):
     assert f'{len(judged)} checks passed' in capsys.readouterr().out
 
 
-def test_compiled_models_can_be_chosen(tmp_path, capsys):
-    options = [*SMALL, '--only', 'compiled', '--out', str(tmp_path)]
+def test_models_can_be_chosen(tmp_path, capsys):
+    options = [*SMALL, '--only', 'models', '--out', str(tmp_path)]
     with pytest.raises(SystemExit) as stop:
         checks.main([*options, '--models', 'cdfformer_s18'])
     assert stop.value.code == 2
     assert 'cdfformer, dfformer, gfnet' in capsys.readouterr().err
     assert checks.main([*options, '--models', 'gfnet', '--minutes', '0']) == 0
     [row] = report.read(tmp_path / 'checks.jsonl')[1]
-    left_out = {tuple(name.split()) for name in row['left_out']}
-    modes = ('default', 'reduce-overhead')
-    assert left_out == {('compiled', 'gfnet', mode, 'None') for mode in modes}
+    assert len(row['left_out']) > 5
+    assert all('gfnet' in name.split() for name in row['left_out'])
 
 
 @pytest.mark.parametrize('grid', ['3x4', '200x2'])

@@ -91,7 +91,7 @@ def test_what_hangs_or_fails_costs_only_itself(run, tmp_path):
     }
     assert ['--amp' in logs[name] for name in trained] == [False, *[True] * 3]
     assert 'optim_wrapper.dtype=bfloat16' in logs['cls-bf16']
-    assert '--minutes 0.1' in logs['models']  # of two thirds of the part
+    assert '--minutes 0.07' in logs['cdfformer']  # of four ninths
 
 
 def test_a_part_ends_in_time(run, tmp_path):
