@@ -141,7 +141,7 @@ part_2() {
 
 # All kernels of a grid, of which part_2 then finds the results in a cache.
 compile() {
-  local case=("${common[@]}" --rounds 0 --sizes "$1" --stages "$2")
+  local case=("${common[@]}" --threads 1 --rounds 0 --sizes "$1" --stages "$2")
   bench "compile-$1-$2-bf16" 2 op "${bf16[@]}" "${case[@]}"
   [[ -z $SMALL ]] || return
   bench "compile-$1-$2-tf32" 1 op --tf32 "${case[@]}"

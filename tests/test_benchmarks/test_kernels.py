@@ -90,6 +90,14 @@ def test_kernels_fit_an_h100(path, dtype):
     assert found
 
 
+def test_the_compiler_keeps_what_rounds_to_tf32():
+    [forward, _] = kernels.starts('pairs', (2, 5, 6, 32), torch.bfloat16)
+    for start in forward:
+        code = kernels.compiled(start).asm['ptx']
+        # 8193 x, and the fused 8193 x - 8192 x.
+        assert 0 < code.count('0f46000400') <= code.count('0fC6000000')
+
+
 @pytest.mark.slow
 def test_command_line(capsys):
     kernels.main(['--paths', 'triton', '--grids', '5x6', '--batch', '2'])
