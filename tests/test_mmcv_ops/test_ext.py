@@ -152,6 +152,26 @@ def test_gradient_of_roi_align(ratio, aligned):
     )
 
 
+@only_light
+def test_roi_align_in_bfloat16():
+    """As mixed precision needs it, of which torchvision lacks one half."""
+    draw = np.random.RandomState(0)
+    maps = cases.as_float(draw, 2, 3, 5, 6).bfloat16().requires_grad_()
+    images = torch.from_numpy(draw.randint(0, 2, (6, 1)))
+    regions = torch.cat([images, cases.make_boxes(draw, 6)], 1)
+    results = []
+    for autocast in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=autocast):
+            output = roi_align(maps, regions, 2, 0.1)
+        results += [output, *torch.autograd.grad(output.sum(), maps)]
+    exact = maps.float()
+    output = roi_align(exact, regions, 2, 0.1)
+    expected = [output, *torch.autograd.grad(output.sum(), exact)]
+    for found, value in zip(results, expected * 2, strict=True):
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), value, rtol=8e-3, atol=0)
+
+
 @pytest.mark.parametrize('aligned', [False, True])
 @pytest.mark.parametrize('ratio', range(4))
 def test_deterministic_gradient_of_roi_align(ratio, aligned):
@@ -258,12 +278,19 @@ def test_focal_losses(function, oracle, classes, gamma, alpha, weighted):
 
 
 @only_light
-def test_focal_loss_of_sure_logits_stays_finite():
-    logits = torch.tensor([[200.0, -200.0]], requires_grad=True)
-    loss = sigmoid_focal_loss(logits, torch.tensor([1]))
-    loss.backward()
-    assert loss.isfinite() and logits.grad.isfinite().all()
-    assert logits.grad[0, 1] < 0 < logits.grad[0, 0]
+@pytest.mark.parametrize(
+    'dtype', [torch.float32, torch.float16, torch.bfloat16]
+)
+@pytest.mark.parametrize('size', [20.0, 200.0])
+def test_focal_losses_of_sure_logits_stay_finite(size, dtype):
+    for function in (sigmoid_focal_loss, softmax_focal_loss):
+        logits = torch.tensor([[size, -size]], dtype=dtype, requires_grad=True)
+        loss = function(logits, torch.tensor([1]))
+        loss.backward()
+        assert loss.dtype == logits.grad.dtype == dtype
+        assert loss.isfinite() and logits.grad.isfinite().all()
+        if function is sigmoid_focal_loss:
+            assert logits.grad[0, 1] < 0 < logits.grad[0, 0]
 
 
 @only_light

@@ -3,7 +3,8 @@
 
 `Focal Loss for Dense Object Detection <https://arxiv.org/abs/1708.02002>`_,
 equations 4 and 5. As in mmcv, arguments of logarithms are at least the
-smallest normal float32.
+smallest normal float32. Half precision is computed in float32: float16 has no
+such number, and no probability below 6e-8, which mixed precision meets.
 """
 
 import torch
@@ -63,6 +64,7 @@ def sigmoid_focal_loss_backward(
 
 def _of_classes(input, target, weight, alpha):
     """Sign and factor of each logit, and probabilities of right and wrong."""
+    input = _in_float32(input)
     classes = torch.arange(input.size(1), device=input.device)
     is_class = target[:, None] == classes
     sign = torch.where(is_class, 1, -1).to(input.dtype)
@@ -120,19 +122,25 @@ def softmax_focal_loss_backward(
     share, right = _of_targets(input, target, weight, alpha)
     wrong, log = 1 - right, right.clamp(min=_TINY).log()
     by_log = gamma * wrong.pow(gamma - 1) * right * log - wrong.pow(gamma)
-    buff.copy_(share * by_log)
+    by_target = share * by_log
+    buff.copy_(by_target)
     classes = torch.arange(input.size(1), device=input.device)
-    is_class = target[:, None] == classes
-    grad_input.copy_(buff[:, None] * (is_class.to(input.dtype) - input))
+    is_class = (target[:, None] == classes).to(right.dtype)
+    grad_input.copy_(by_target[:, None] * (is_class - input))
 
 
 def _of_targets(input, target, weight, alpha):
     """Factor of each row, and probability of its target."""
-    right = input.gather(1, target.clamp(min=0)[:, None])[:, 0]
-    share = alpha * (target >= 0).to(input.dtype)
+    right = _in_float32(input.gather(1, target.clamp(min=0)[:, None])[:, 0])
+    share = alpha * (target >= 0).to(right.dtype)
     if weight.numel():
         share = share * _weight_of_rows(weight, target)
     return share, right
+
+
+def _in_float32(tensor):
+    """The tensor in float32 at least."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def _weight_of_rows(weight, target):

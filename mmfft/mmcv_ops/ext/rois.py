@@ -43,6 +43,7 @@ def roi_align_forward(
     _require_average(pool_mode)
     # Not torchvision.ops.roi_align: in PyTorch's deterministic mode that uses
     # Python code, which differs where a region extends beyond the map.
+    input = _known(input)
     output.copy_(
         torch.ops.torchvision.roi_align(
             input,
@@ -88,6 +89,7 @@ def roi_align_backward(
         NotImplementedError: If ``pool_mode`` asks for the maximum.
     """
     _require_average(pool_mode)
+    grad_output = _known(grad_output)
     rois = rois.to(grad_output.dtype)
     if grad_output.is_cuda and torch.are_deterministic_algorithms_enabled():
         gradient = _gradient_in_order
@@ -160,6 +162,11 @@ def _bin_weights(begin, end, bins, size, sampling_ratio, aligned):
     )
     weight = (1 - distance.abs()).clamp(min=0) * inside[..., None]
     return weight.sum(2) / shared
+
+
+def _known(tensor: Tensor) -> Tensor:
+    # torchvision has no kernel for bfloat16.
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def _require_average(pool_mode: int) -> None:
