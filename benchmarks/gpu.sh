@@ -109,7 +109,7 @@ part_1() {
       --threads 4 --only models --models "$model" &
   done
   wait
-  bench others 2 checks $SMALL --only others
+  bench others 3 checks $SMALL --only others
   if command -v compute-sanitizer >/dev/null; then
     PREFIX=(compute-sanitizer --error-exitcode 9)
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 bench sanitizer 2 op \
