@@ -28,6 +28,7 @@ from benchmarks.common import (
     Recorder,
     autocast,
     batches,
+    forced,
     parser,
     path_of,
     size_of,
@@ -130,7 +131,7 @@ class Case:
                 model.zero_grad()
 
         def call():
-            with path_of(name):
+            with forced(path_of(name)):
                 step()
 
         return [call]

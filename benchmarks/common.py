@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -136,9 +136,18 @@ def autocast(device: torch.device, dtype: torch.dtype):
     return torch.autocast(device.type, dtype=dtype)
 
 
-def path_of(name: str):
-    """Return the context of the path that a contender's name asks for."""
-    return use_path('triton') if KERNELS in name else nullcontext()
+def forced(path: str | None) -> AbstractContextManager:
+    """Return a context that forces a path, if there is one.
+
+    Gradients are to be computed within it: a backward pass asks for the path
+    when it runs.
+    """
+    return use_path(path) if path else nullcontext()
+
+
+def path_of(name: str) -> str | None:
+    """The path that a contender's name asks for."""
+    return 'triton' if KERNELS in name else None
 
 
 class Modules:
@@ -171,7 +180,7 @@ class Modules:
 
     def _run(self, name):
         module = self.modules[name]
-        with path_of(name):
+        with forced(path_of(name)):
             with (
                 autocast(self.device, self.dtype),
                 torch.set_grad_enabled(self.train),

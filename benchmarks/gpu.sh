@@ -113,7 +113,8 @@ part_1() {
   if command -v compute-sanitizer >/dev/null; then
     PREFIX=(compute-sanitizer --error-exitcode 9)
     PYTORCH_NO_CUDA_MEMORY_CACHING=1 bench sanitizer 2 op \
-      --rounds 0 --sizes 64 224 --batch 1
+      --contenders 'mmfft pairs' 'mmfft quadrants' 'mmfft rows' \
+      --rounds 0 --sizes 224 64 --batch 1
     PREFIX=()
   fi
 }

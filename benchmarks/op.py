@@ -20,7 +20,6 @@ is wrong counts as a failure.
 """
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from itertools import product
 
@@ -35,6 +34,7 @@ from benchmarks.common import (
     TF32_GATE,
     Recorder,
     batches,
+    forced,
     parser,
     size_of,
     text_of,
@@ -51,6 +51,8 @@ from mmfft.ops import (
 CHANNELS = (128, 256, 640, 1024)
 NUM_FILTERS = 4
 NAMES = ('y', 'x', 'routing', 'basis')
+PATHS = ('fft', 'matmul', 'export', *KERNEL_PATHS)
+CONTENDERS = ('plain', 'mmfft', *(f'mmfft {path}' for path in PATHS), 'floor')
 
 
 def grids_of(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -63,8 +65,9 @@ def grids_of(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 def paths_on(device: torch.device) -> tuple[str, ...]:
     """All paths that run on a device."""
-    kernels = KERNEL_PATHS if device.type == 'cuda' else ()
-    return ('fft', 'matmul', 'export', *kernels)
+    if device.type == 'cuda':
+        return PATHS
+    return tuple(path for path in PATHS if path not in KERNEL_PATHS)
 
 
 def is_for(
@@ -78,22 +81,17 @@ def is_for(
         return path == chosen_path(grid, device, dtype)
 
 
-def forced(path: str | None) -> AbstractContextManager:
-    """Return a context that forces a path, if there is one.
-
-    Gradients are to be computed within it: a backward pass asks for the path
-    when it runs.
-    """
-    return use_path(path) if path else nullcontext()
-
-
 def plain(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
     y = plain_models.dynamic_spectral_filter(x, routing, basis)
     return y.to(x.dtype, memory_format=torch.contiguous_format)
 
 
 def copy(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
-    return x.clone()
+    """A copy of x, and of the gradient on its way back."""
+    y = x.clone()
+    if y.requires_grad:
+        y.register_hook(torch.clone)
+    return y
 
 
 def exactly(x: Tensor, routing: Tensor, basis: Tensor) -> Tensor:
@@ -259,6 +257,13 @@ def main(argv=None):
         default=[(224, 224), (512, 512), (800, 1344)],
     )
     p.add_argument('--stages', nargs='+', type=int, default=[1, 2, 3, 4])
+    p.add_argument(
+        '--contenders',
+        nargs='+',
+        choices=CONTENDERS,
+        default=CONTENDERS,
+        help='measure those of these that fit a grid',
+    )
     args = p.parse_args(argv)
     recorder = Recorder('op', args, argv)
     for size, mode in product(args.sizes, args.mode):
@@ -273,7 +278,11 @@ def main(argv=None):
                     grid=text_of(grid),
                     channels=channels,
                 ),
-                case.contenders(),
+                {
+                    name: make
+                    for name, make in case.contenders().items()
+                    if name in args.contenders
+                },
                 baseline=lambda name: 'plain',
                 extra=case.extra,
             )

@@ -42,6 +42,24 @@ def test_op(tmp_path, capsys):
     assert '4x6' in capsys.readouterr().out
 
 
+def test_the_floor_copies_as_much_as_a_layer_moves():
+    x = torch.randn(2, 3, requires_grad=True)
+    grad = torch.randn(2, 3)
+    y = op.copy(x, None, None)
+    [found] = torch.autograd.grad(y, x, grad)
+    assert y.data_ptr() != x.data_ptr()
+    assert found.data_ptr() != grad.data_ptr()
+    assert torch.equal(y, x) and torch.equal(found, grad)
+
+
+def test_op_measures_the_contenders_that_are_named(tmp_path):
+    options = ['--sizes', '32', '--batch', '1', '--stages', '1']
+    options += ['--contenders', 'mmfft fft', 'mmfft rows']
+    assert op.main([*QUICK, *options, '--out', str(tmp_path)]) == 0
+    rows = rows_of(tmp_path / 'op.jsonl')
+    assert {row['name'] for row in rows} == {'mmfft fft'}
+
+
 def test_mixers(tmp_path):
     options = ['--sizes', '32x48', '--batch', '1', '--stages', '2', '3']
     assert mixers.main([*QUICK, *options, '--out', str(tmp_path)]) == 0
