@@ -1,7 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
-"""Compile the kernels of filters for an H100, without having one.
+"""Compile the kernels of filters for a GPU, without having one.
 
     python -m benchmarks.kernels --paths pairs --grids 14x14 7x7
+    python -m benchmarks.kernels --paths triton --target sm_80
 
 Each path runs forward and backward on tensors without values. What it starts
 is compiled as it would be for these arguments, and disassembled:
@@ -11,7 +12,7 @@ is compiled as it would be for these arguments, and disassembled:
 - instructions on tensor cores, as they stand in the code;
 - instructions of all threads per element of x, as a kernel at the speed of
   memory has time for 76 in float32 and 38 in half precision forward, and 115
-  and 57 backward.
+  and 57 backward (on an H100).
 
 The last number is an approximation. Where a path starts fewer programs than it
 would on any number of multiprocessors, each has a loop over images, which runs
@@ -36,18 +37,49 @@ from triton.compiler import ASTSource, make_backend
 from triton.runtime.jit import MockTensor, create_function_from_signature
 
 from benchmarks.common import DTYPES, size_of
-from benchmarks.pretended_gpu import MULTIPROCESSORS, pretended_gpu
+from benchmarks.pretended_gpu import pretended_gpu
 from mmfft.ops import half_spectrum_shape, use_path
 from mmfft.ops.dispatch import filter_for
 
-_TARGET = GPUTarget('cuda', 90, 32)
 _WARP = 32
-# Of a multiprocessor: what its programs share, of which each takes 1 KiB more
-# than it asks for, and how many it may have.
-REGISTERS, SHARED, WARPS, PROGRAMS = 2**16, 228 * 1024, 64, 32
-LARGEST_SHARED = 227 * 1024  # of one program
+_REGISTERS = 2**16  # of a multiprocessor
+_OWN_SHARED = 1024  # what a program takes besides what it asks for
 _TENSOR_CORES = ('HGMMA', 'HMMA', 'IMMA', 'DMMA')
 _NUM_FILTERS = 4
+
+
+class Gpu(NamedTuple):
+    """What kernels are compiled for.
+
+    Attributes:
+        capability (tuple[int, int]): Compute capability.
+        multiprocessors (int): How many it has.
+        shared (int): Bytes of shared memory of a multiprocessor.
+        warps (int): How many a multiprocessor may hold.
+        programs (int): Likewise.
+    """
+
+    capability: tuple[int, int]
+    multiprocessors: int
+    shared: int
+    warps: int
+    programs: int
+
+    @property
+    def largest_shared(self) -> int:
+        """Bytes of shared memory that one program may have."""
+        return self.shared - _OWN_SHARED
+
+
+TARGETS = dict(
+    sm_80=Gpu((8, 0), 108, 164 * 1024, 64, 32),  # A100
+    sm_86=Gpu((8, 6), 82, 100 * 1024, 48, 16),  # GeForce RTX 3090
+    sm_89=Gpu((8, 9), 128, 100 * 1024, 48, 24),  # GeForce RTX 4090
+    sm_90=Gpu((9, 0), 132, 228 * 1024, 64, 32),  # H100
+    sm_100=Gpu((10, 0), 148, 228 * 1024, 64, 32),  # B200
+    sm_120=Gpu((12, 0), 170, 100 * 1024, 48, 24),  # GeForce RTX 5090
+)
+_H100 = TARGETS['sm_90']
 
 
 class _Pointer(MockTensor):
@@ -75,7 +107,7 @@ def starts(
     x_shape: tuple[int, int, int, int],
     dtype: torch.dtype,
     is_dynamic: bool = True,
-    multiprocessors: int = MULTIPROCESSORS,
+    gpu: Gpu = _H100,
 ) -> list[list[Start]]:
     """The kernels that a path starts for a filter, forward and backward.
 
@@ -84,8 +116,7 @@ def starts(
         x_shape (tuple[int, int, int, int]): Shape ``(B, H, W, C)``.
         dtype (torch.dtype): Dtype of the map.
         is_dynamic (bool): Whether the filter is dynamic. Defaults to True.
-        multiprocessors (int): How many the GPU has. Defaults to those of an
-            H100.
+        gpu (Gpu): The GPU. Defaults to an H100.
 
     Returns:
         list[list[Start]]: Those of the forward pass, and of the backward one.
@@ -97,7 +128,8 @@ def starts(
     def start(kernel, programs, *args, **kwargs):
         found.append(Start(kernel, programs, args, kwargs))
 
-    with pretended_gpu(start, multiprocessors), use_path(path):
+    pretended = pretended_gpu(start, gpu.multiprocessors, gpu.capability)
+    with pretended, use_path(path):
         x = torch.empty(x_shape, dtype=dtype, device='cuda')
         routing = x.new_empty(batch, filters, channels) if is_dynamic else None
         filter = torch.empty(
@@ -110,10 +142,12 @@ def starts(
     return [forward, found[len(forward) :]]
 
 
-def compiled(start: Start):
+def compiled(start: Start, gpu: Gpu = _H100):
     """A kernel compiled for the arguments that it is started with."""
     kernel = start.kernel
-    backend = make_backend(_TARGET)
+    major, minor = gpu.capability
+    target = GPUTarget('cuda', 10 * major + minor, _WARP)
+    backend = make_backend(target)
     args = [
         _Pointer(arg) if isinstance(arg, Tensor) else arg for arg in start.args
     ]
@@ -127,7 +161,7 @@ def compiled(start: Start):
         backend, kwargs, bound, specialization, options
     )
     source = ASTSource(kernel, signature, constants, attributes)
-    return triton.compile(source, target=_TARGET, options=vars(options))
+    return triton.compile(source, target=target, options=vars(options))
 
 
 class Code(NamedTuple):
@@ -142,6 +176,7 @@ class Code(NamedTuple):
         once (int): Number of instructions outside of loops.
         repeated (int): Number of instructions within loops.
         loops (int): Number of loops.
+        gpu (Gpu): What it was compiled for.
     """
 
     registers: int
@@ -152,16 +187,17 @@ class Code(NamedTuple):
     once: int
     repeated: int
     loops: int
+    gpu: Gpu = _H100
 
     @property
     def resident(self) -> int:
         """Number of programs that a multiprocessor holds at once."""
         registers = 8 * math.ceil(self.registers / 8) * _WARP * self.warps
         return min(
-            REGISTERS // registers,
-            SHARED // (self.shared + 1024),
-            WARPS // self.warps,
-            PROGRAMS,
+            _REGISTERS // registers,
+            self.gpu.shared // (self.shared + _OWN_SHARED),
+            self.gpu.warps // self.warps,
+            self.gpu.programs,
         )
 
     @property
@@ -171,8 +207,8 @@ class Code(NamedTuple):
         return ', '.join(f'{n} {k}' for k, n in found.items())
 
 
-def disassembled(kernel) -> Code:
-    """What a compiled kernel takes."""
+def disassembled(kernel, gpu: Gpu = _H100) -> Code:
+    """What a kernel takes that was compiled for a GPU."""
     tools = triton.knobs.nvidia
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'kernel.cubin'
@@ -201,6 +237,7 @@ def disassembled(kernel) -> Code:
         once=len(opcodes) - repeated,
         repeated=repeated,
         loops=len(loops),
+        gpu=gpu,
     )
 
 
@@ -256,16 +293,17 @@ def rows(
     x_shape: tuple[int, int, int, int],
     dtype: torch.dtype,
     is_dynamic: bool,
+    gpu: Gpu = _H100,
 ) -> list[dict]:
     """What each kernel of a path takes, see the top of this file."""
     passes, unlimited = (
-        starts(path, x_shape, dtype, is_dynamic, multiprocessors)
-        for multiprocessors in (MULTIPROCESSORS, 10**6)
+        starts(path, x_shape, dtype, is_dynamic, started_on)
+        for started_on in (gpu, gpu._replace(multiprocessors=10**6))
     )
     found = []
     for name, ours, theirs in zip(('forward', 'backward'), passes, unlimited):
         for start, other in zip(ours, theirs, strict=True):
-            code = disassembled(compiled(start))
+            code = disassembled(compiled(start, gpu), gpu)
             turns = other.programs / start.programs
             executed = code.once + turns * code.repeated
             threads = start.programs * code.warps * _WARP
@@ -317,13 +355,26 @@ def main(argv=None):
     p.add_argument(
         '--static', action='store_true', help='filters that are not dynamic'
     )
+    p.add_argument(
+        '--target',
+        choices=TARGETS,
+        default='sm_90',
+        help='what to compile for: A100, RTX 3090 and 4090, H100, B200, '
+        'RTX 5090',
+    )
     args = p.parse_args(argv)
     torch.set_float32_matmul_precision(args.precision)
     heads = None
     for path in args.paths:
         for grid in args.grids:
             shape = (args.batch, *grid, args.channels)
-            found = rows(path, shape, DTYPES[args.dtype], not args.static)
+            found = rows(
+                path,
+                shape,
+                DTYPES[args.dtype],
+                not args.static,
+                TARGETS[args.target],
+            )
             for row in found:
                 row['shared'] = f'{row["shared"] / 1024:.0f} KiB'
                 least = '>= ' if row.pop('unknown loops') else ''

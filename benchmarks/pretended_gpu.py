@@ -13,7 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from mmfft.ops import dispatch
 
-MULTIPROCESSORS = 132
+# Of an H100.
+MULTIPROCESSORS, CAPABILITY = 132, (9, 0)
 
 # One for the whole process: what is cached for the GPU belongs to it.
 _FAKE = FakeTensorMode()
@@ -21,7 +22,9 @@ _FAKE = FakeTensorMode()
 
 @contextmanager
 def pretended_gpu(
-    start: Callable, multiprocessors: int = MULTIPROCESSORS
+    start: Callable,
+    multiprocessors: int = MULTIPROCESSORS,
+    capability: tuple[int, int] = CAPABILITY,
 ) -> Iterator[None]:
     """Run the code within on tensors that have a shape, but no values.
 
@@ -29,7 +32,9 @@ def pretended_gpu(
         start (Callable): Called for each kernel of Triton instead of starting
             it: with the ``triton.JITFunction``, the number of programs, and
             the arguments, by position and by keyword.
-        multiprocessors (int): How many the GPU has.
+        multiprocessors (int): How many the GPU has. Defaults to those of an
+            H100, like what follows.
+        capability (tuple[int, int]): Its compute capability.
     """
 
     def run(kernel, *args, grid, warmup, **kwargs):
@@ -46,7 +51,11 @@ def pretended_gpu(
             )
         )
         stack.enter_context(
-            mock.patch.object(dispatch, '_WITH_MEMORY', (FakeTensor,))
+            mock.patch.multiple(
+                dispatch,
+                _WITH_MEMORY=(FakeTensor,),
+                _capability=lambda device: capability,
+            )
         )
         if find_spec('triton'):
             from triton.runtime.jit import JITFunction

@@ -156,18 +156,30 @@ class Case(NamedTuple):
 
     Attributes:
         grid (tuple[int, int]): ``(H, W)`` of the map.
-        device (str): Type of the device, such as ``'cpu'``.
+        device (torch.device): Device of the map.
         dtype (torch.dtype): Dtype of the map.
     """
 
     grid: Grid
-    device: str
+    device: torch.device
     dtype: torch.dtype
 
     @property
     def operands(self) -> str:
         """Precision of products on tensor cores."""
         return operand_precision(self.dtype)
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Compute capability of the GPU."""
+        return _capability(self.device)
+
+
+def _capability(device: torch.device) -> tuple[int, int]:
+    # Tensors without values and the interpreter stand for an H100.
+    if device.type != 'cuda' or not torch.cuda.is_available():
+        return 9, 0
+    return torch.cuda.get_device_capability(device)
 
 
 class Row(NamedTuple):
@@ -193,31 +205,39 @@ class Row(NamedTuple):
     pays: Callable[[Case], bool] = lambda case: False
 
 
-def _kernel_row(name: str) -> Row:
-    """Path of a module of :mod:`.kernels`, imported only where it is taken."""
+def _kernels(name: str) -> ModuleType:
+    """Module of :mod:`.kernels`, imported only where it is needed."""
+    return import_module(f'.kernels.{name}', __package__)
 
-    def module() -> ModuleType:
-        return import_module(f'.kernels.{name}', __package__)
+
+def _kernel_row(name: str) -> Row:
+    """Path of a module of :mod:`.kernels`."""
 
     def fits(case: Case) -> bool:
         # The interpreter of Triton, for tests, runs on a CPU.
         return (
-            (case.device == 'cuda' or _INTERPRETED)
+            (_is_nvidia(case.device) or _INTERPRETED)
             and case.dtype != torch.float64
-            and module().fits(case.grid, case.operands)
+            and _kernels(name).fits(case.grid, case.operands, case.capability)
         )
 
     return Row(
         name,
-        lambda: module().FILTER,
+        lambda: _kernels(name).FILTER,
         fits=fits,
-        pays=lambda case: _KERNELS_PAY and case.device == 'cuda',
+        pays=lambda case: _KERNELS_PAY and case.device.type == 'cuda',
     )
 
 
+def _is_nvidia(device: torch.device) -> bool:
+    # AMD's GPUs have the same name. For them Triton has no exact products of
+    # float32 on tensor cores, and for most of them none in TF32.
+    return device.type == 'cuda' and torch.version.hip is None
+
+
 # Whether a GPU has measured the kernels to be faster: the switch of them all.
-# They are cut to an H100. GPUs that have less shared memory refuse to start
-# some of them (docs/how_to/gpu.md).
+# They are cut to an H100. Other GPUs take smaller maps by them, of which none
+# will have been measured (docs/how_to/gpu.md).
 _KERNELS_PAY = False
 
 # Height plus width up to which matrix products were faster than the FFT on a
@@ -230,8 +250,8 @@ def _products_pay(case: Case) -> bool:
     # On Apple's GPUs PyTorch's inverse FFT returns maps of odd width in
     # another order (pytorch/pytorch#126649): there products are not faster,
     # as far as is known, but right.
-    return case.device == matmul.APPLE or (
-        case.device == 'cpu' and sum(case.grid) <= _LARGEST_MATMUL
+    return case.device.type == matmul.APPLE or (
+        case.device.type == 'cpu' and sum(case.grid) <= _LARGEST_MATMUL
     )
 
 
@@ -279,7 +299,7 @@ def _warn_of_fft(path: str, case: Case) -> None:
     warnings.warn(
         f'path {path!r} is forced, but not every map can take it: the FFT is '
         f'used for {case.grid[0]}x{case.grid[1]}, {case.dtype} on '
-        f'{case.device}, and for others like it',
+        f'{case.device.type}, and for others like it',
         stacklevel=2,
     )
 
@@ -290,9 +310,10 @@ def chosen_path(
     """How a filter on a map is computed.
 
     ``'fft'`` and ``'matmul'`` run inside of a registered operator, and so do
-    the kernels of Triton: ``'pairs'`` on maps of up to 128 pairs of points,
-    ``'quadrants'`` up to 31x31, ``'rows'`` on larger ones. They wait for
-    their measurement (``benchmarks.op`` on a GPU): they are never chosen, only
+    the kernels of Triton: on an H100 ``'pairs'`` on maps of up to 128 pairs of
+    points, ``'quadrants'`` up to 31x31, ``'rows'`` on larger ones. Other GPUs
+    take smaller maps by ``'pairs'`` and ``'rows'``. They wait for their
+    measurement (``benchmarks.op`` on a GPU): they are never chosen, only
     forced, and what they do not take, float64 for one, runs by the FFT.
     ``'export'`` is the same matrix products as plain operators, which any
     runtime has and any transform knows: see ``takes_plain_operators``.
@@ -312,7 +333,7 @@ def chosen_path(
     """
     if takes_plain_operators():
         return 'export'
-    return _row(Case(grid, device.type, dtype)).path
+    return _row(Case(grid, device, dtype)).path
 
 
 def filter_for(x: Tensor) -> Filter:
@@ -324,9 +345,7 @@ def filter_for(x: Tensor) -> Filter:
     Returns:
         Filter: The one of the chosen path.
     """
-    return _row(
-        Case((x.shape[1], x.shape[2]), x.device.type, x.dtype)
-    ).filter()
+    return _row(Case((x.shape[1], x.shape[2]), x.device, x.dtype)).filter()
 
 
 def transform_for(x: Tensor, columns: int) -> Transform:
@@ -339,7 +358,7 @@ def transform_for(x: Tensor, columns: int) -> Transform:
     Returns:
         Transform: The one of the chosen path, the FFT if it has none.
     """
-    row = _row(Case((x.shape[1], columns), x.device.type, x.dtype))
+    row = _row(Case((x.shape[1], columns), x.device, x.dtype))
     return row.transform or fft
 
 

@@ -1,6 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """Triton's kernels, compiled for a GPU that is not there."""
 
+from itertools import chain
+
 import pytest
 import torch
 
@@ -19,6 +21,7 @@ GRIDS = {
     'quadrants': ((28, 28),),
     'rows': ((56, 56), (200, 336)),
 }
+H100 = kernels.TARGETS['sm_90']
 # Bytes per thread: some functions have a table there, and few spills do not
 # matter.
 LARGEST_LOCAL = 400
@@ -68,6 +71,10 @@ def test_programs_on_a_multiprocessor():
     assert code(registers=24, shared=113 * 1024).resident == 2
     assert code(registers=24, shared=114 * 1024).resident == 1
     assert code(opcodes=dict(HMMA=3, FADD=1)).tensor_cores == '3 HMMA'
+    rtx_3090 = kernels.TARGETS['sm_86']
+    assert code(registers=24, gpu=rtx_3090).resident == 6
+    assert code(registers=24, warps=1, gpu=rtx_3090).resident == 16
+    assert code(registers=24, shared=50 * 1024, gpu=rtx_3090).resident == 1
 
 
 @pytest.mark.slow
@@ -82,7 +89,7 @@ def test_kernels_fit_an_h100(path, dtype):
         for is_dynamic in (True, False):
             shape = (8, *grid, 128)
             for row in kernels.rows(path, shape, dtype, is_dynamic):
-                assert row['shared'] <= kernels.LARGEST_SHARED, row
+                assert row['shared'] <= H100.largest_shared, row
                 assert row['local'] <= LARGEST_LOCAL, row
                 assert row['resident'] > 0, row
                 assert row['instructions'] > 0, row
@@ -96,6 +103,28 @@ def test_the_compiler_keeps_what_rounds_to_tf32():
         code = kernels.compiled(start).asm['ptx']
         # 8193 x, and the fused 8193 x - 8192 x.
         assert 0 < code.count('0f46000400') <= code.count('0fC6000000')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'path, grid, dtype, is_dynamic',
+    # The largest maps of each path.
+    [
+        ('pairs', (8, 7), torch.float32, True),
+        ('quadrants', (31, 31), torch.float16, False),
+        ('rows', (50, 84), torch.float16, False),
+    ],
+)
+def test_kernels_fit_other_gpus(path, grid, dtype, is_dynamic):
+    gpu = kernels.TARGETS['sm_80']
+    passes = kernels.starts(path, (8, *grid, 128), dtype, is_dynamic, gpu)
+    shared = [
+        kernels.compiled(start, gpu).metadata.shared
+        for start in chain(*passes)
+        if start.kernel.__module__.endswith(path)  # tables need none
+    ]
+    # Of an RTX 3090, 4090 or 5090, for which the code is much the same.
+    assert max(shared) <= kernels.TARGETS['sm_86'].largest_shared
 
 
 @pytest.mark.slow

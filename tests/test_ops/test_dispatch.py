@@ -90,6 +90,67 @@ def test_kernels_by_grid(path, grid, dtype, expected):
         assert chosen_path(grid, CUDA, dtype) == expected
 
 
+# A100, GeForce RTX 40, B200, GeForce RTX 50.
+@pytest.mark.parametrize('capability', [(8, 0), (8, 9), (10, 0), (12, 0)])
+@pytest.mark.parametrize(
+    'grid, dtype, expected',
+    [
+        ((8, 7), torch.float32, 'pairs'),
+        ((8, 8), torch.bfloat16, 'quadrants'),
+        ((14, 14), torch.bfloat16, 'quadrants'),
+        ((31, 31), torch.float32, 'quadrants'),
+        ((56, 56), torch.float32, 'rows'),
+        ((336, 63), torch.bfloat16, 'rows'),
+        ((64, 64), torch.bfloat16, 'fft'),
+        ((200, 336), torch.bfloat16, 'fft'),
+    ],
+)
+def test_other_gpus_take_smaller_maps_by_kernels(
+    capability, grid, dtype, expected, monkeypatch
+):
+    pytest.importorskip('triton', reason='no Triton here')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, 'get_device_capability', lambda device: capability
+    )
+    monkeypatch.setattr(dispatch, '_WARNED', set())
+    with use_path('triton'):
+        if expected == 'fft':
+            with pytest.warns(UserWarning, match="'triton' is forced, but"):
+                assert chosen_path(grid, CUDA, dtype) == expected
+        else:
+            assert chosen_path(grid, CUDA, dtype) == expected
+
+
+@pytest.mark.filterwarnings('ignore:path .* is forced')
+def test_gpus_without_kernels(monkeypatch):
+    pytest.importorskip('triton', reason='no Triton here')
+    with use_path('triton'):
+        assert chosen_path((7, 7), CUDA) == 'pairs'
+        with monkeypatch.context() as context:
+            context.setattr(torch.version, 'hip', '6.4')
+            assert chosen_path((7, 7), CUDA) == 'fft'
+        monkeypatch.setattr(dispatch, '_capability', lambda device: (7, 5))
+        for grid in ((7, 7), (14, 14), (56, 56)):
+            assert chosen_path(grid, CUDA) == 'fft'
+
+
+def test_each_gpu_by_its_own_capability(monkeypatch):
+    pytest.importorskip('triton', reason='no Triton here')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(
+        torch.cuda,
+        'get_device_capability',
+        lambda device: (8, 0) if device.index == 1 else (9, 0),
+    )
+    with use_path('triton'):
+        found = [
+            chosen_path((14, 14), torch.device('cuda', i), torch.bfloat16)
+            for i in range(2)
+        ]
+    assert found == ['pairs', 'quadrants']
+
+
 def test_precision_has_a_part_in_the_choice():
     pytest.importorskip('triton', reason='no Triton here')
     before = torch.get_float32_matmul_precision()

@@ -19,6 +19,7 @@ from .spectra import (
     factor,
     filter_gradient,
     filters_of,
+    largest_table,
     load_table,
     multiply,
     multiply_adjoint,
@@ -29,9 +30,6 @@ from .spectra import (
     store_routing,
 )
 
-# More of them than in one program's registers and shared memory.
-_MOST_PAIRS = dict(tf32x3=64, tf32=128, bf16=128)
-
 
 def count_pairs(grid: Grid) -> int:
     """Number of pairs of points p and -p, single points included."""
@@ -39,9 +37,9 @@ def count_pairs(grid: Grid) -> int:
     return (grid[0] * grid[1] + single) // 2
 
 
-def fits(grid: Grid, operands: str) -> bool:
+def fits(grid: Grid, operands: str, capability: tuple[int, int]) -> bool:
     """Whether a grid is small enough for one program to hold."""
-    return count_pairs(grid) <= _MOST_PAIRS[operands]
+    return count_pairs(grid) <= largest_table(operands, capability)
 
 
 @triton.jit

@@ -18,6 +18,7 @@ from .spectra import (
     factor,
     filter_gradient,
     filters_of,
+    largest_table,
     load_table,
     multiply,
     multiply_adjoint,
@@ -28,9 +29,10 @@ from .spectra import (
 )
 
 
-def fits(grid: Grid, operands: str) -> bool:
+def fits(grid: Grid, operands: str, capability: tuple[int, int]) -> bool:
     """Whether a grid is small enough for one program to hold."""
-    return max(grid) // 2 < SMALLEST_PRODUCT
+    largest = largest_table(operands, capability)
+    return max(grid) // 2 < min(SMALLEST_PRODUCT, largest)
 
 
 @triton.jit

@@ -30,6 +30,7 @@ from .spectra import (
     factor,
     filter_gradient,
     filters_of,
+    largest_table,
     load_table,
     multiply,
     multiply_adjoint,
@@ -41,19 +42,18 @@ from .spectra import (
     unpack,
 )
 
-_LARGEST_LINE = 128  # side of the largest tables that fit the shared memory
 _LARGEST_EXACT = 64  # side up to which exact products are worth it
 _TILE, _STEP = 64, 32  # of the products for the longer axis
 
 
-def fits(grid: Grid, operands: str) -> bool:
+def fits(grid: Grid, operands: str, capability: tuple[int, int]) -> bool:
     """Whether the shorter axis is short enough for one program.
 
     Exact products cost three times as much and pay on small maps only.
     """
     if operands == 'tf32x3' and max(grid) > _LARGEST_EXACT:
         return False
-    return min(grid) // 2 < _LARGEST_LINE
+    return min(grid) // 2 < largest_table(operands, capability)
 
 
 class _Plan(NamedTuple):

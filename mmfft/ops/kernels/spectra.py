@@ -40,6 +40,28 @@ def padded(size: int) -> int:
     return max(SMALLEST_PRODUCT, triton.next_power_of_2(size))
 
 
+def largest_table(operands: str, capability: tuple[int, int]) -> int:
+    """Side of the largest tables that one program can hold, 0 for none.
+
+    The tensor cores of an H100 read tables from its shared memory, which two
+    of 128 x 128 in float32 nearly fill. Other GPUs have less of it, and most
+    read tables from registers: threads that hold larger ones spill kilobytes
+    each, long before the shared memory is full.
+
+    Args:
+        operands (str): Precision of the products.
+        capability (tuple[int, int]): Compute capability of the GPU.
+
+    Returns:
+        int: Number of rows, a power of two or 0.
+    """
+    if capability < (8, 0):
+        return 0  # no products in TF32
+    if capability[0] != 9:
+        return 32
+    return 64 if operands == 'tf32x3' else 128
+
+
 class Order(NamedTuple):
     """Order of the entries of a half spectrum.
 
