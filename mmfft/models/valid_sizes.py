@@ -55,7 +55,9 @@ def forward_each_size(
     parts, order = [], []
     for (rows, columns), images in images_of.items():
         part = x[:, :, :rows, :columns]
-        parts.append(forward(part if len(images) == len(x) else part[images]))
+        if len(images) < len(x):
+            part = _in_order(part, images)
+        parts.append(forward(part))
         order += images
     backwards = sorted(range(len(order)), key=order.__getitem__)
     # Most batches are in order: each image has a size of its own, or all one.
@@ -63,8 +65,14 @@ def forward_each_size(
     outs = []
     for grid, features in zip(out_grids(whole), zip(*parts)):
         out = torch.cat([_pad(f, grid) for f in features])
-        outs.append(out[backwards] if moved else out)
+        outs.append(_in_order(out, backwards) if moved else out)
     return tuple(outs)
+
+
+def _in_order(x: Tensor, images: list[int]) -> Tensor:
+    """``x[images]``, which would wait for a GPU to receive the indices."""
+    one_by_one = x.split(1)
+    return torch.cat([one_by_one[i] for i in images])
 
 
 def _images_by_size(

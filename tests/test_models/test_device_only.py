@@ -64,6 +64,18 @@ def test_a_forward_pass_does_not_wait(name, size, device):
     assert all(out.device.type == device for out in outs)
 
 
+@pytest.mark.parametrize('device', DEVICES)
+def test_images_of_several_sizes_do_not_wait(device):
+    sizes = [(64, 96), (96, 64), (64, 96), (90, 70)]
+    with without_values(device):
+        with torch.device(device):
+            model = build('dfformer')
+        with device_only() as calls:
+            x = torch.empty(4, 3, 96, 96, device=device)
+            model(x, valid_sizes=sizes)
+    check_operators(calls)
+
+
 @every_model
 def test_inference_does_not_wait(name):
     with torch.device('meta'):
