@@ -42,6 +42,8 @@ OUT=$(cd "$OUT" && pwd)
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 ROOT=$PWD
 export PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+# Each of three processes that compile would start one for each processor.
+export TORCHINDUCTOR_COMPILE_THREADS=5
 : >"$OUT/stages.jsonl"
 
 # All times are in milliseconds, which bash can count.
@@ -103,9 +105,8 @@ part_1() {
       --grids "$grid" &
   done
   wait
-  # Of the compiler, each would start as many as there are processors.
   for model in "${models[@]}"; do
-    TORCHINDUCTOR_COMPILE_THREADS=5 bench "$model" 4 checks $SMALL \
+    bench "$model" 4 checks $SMALL \
       --threads 4 --only models --models "$model" &
   done
   wait
