@@ -243,7 +243,7 @@ _KERNELS_PAY = False
 # Height plus width up to which matrix products were faster than the FFT on a
 # CPU: docs/results/costs.md, by benchmarks.op. Nothing was measured elsewhere
 # yet.
-_LARGEST_MATMUL = 136
+_LARGEST_MATMUL = 100
 
 
 def _products_pay(case: Case) -> bool:

@@ -291,3 +291,12 @@ def test_only_dispatch_asks_how_the_code_is_run():
         if asks.search(path.read_text())
     }
     assert asking == {'ops/dispatch.py'}
+
+
+@pytest.mark.parametrize(
+    ('grid', 'path'),
+    [((7, 7), 'matmul'), ((25, 75), 'matmul'), ((56, 56), 'fft')],
+)
+def test_small_grids_take_products_on_a_cpu(grid, path):
+    """As measured: docs/results/costs.md."""
+    assert chosen_path(grid, torch.device('cpu')) == path
