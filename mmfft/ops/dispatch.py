@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import NamedTuple, Protocol
 
@@ -225,7 +226,7 @@ def _kernel_row(name: str) -> Row:
         name,
         lambda: _kernels(name).FILTER,
         fits=fits,
-        pays=lambda case: _KERNELS_PAY and case.device.type == 'cuda',
+        pays=_kernels_pay,
     )
 
 
@@ -235,10 +236,20 @@ def _is_nvidia(device: torch.device) -> bool:
     return device.type == 'cuda' and torch.version.hip is None
 
 
-# Whether a GPU has measured the kernels to be faster: the switch of them all.
-# They are cut to an H100. Other GPUs take smaller maps by them, of which none
-# will have been measured (docs/how_to/gpu.md).
+# Whether an H100 has measured the kernels, which are cut to it, to be faster:
+# the switch of them all. Not every PyTorch for CUDA has Triton.
 _KERNELS_PAY = False
+_HAS_TRITON = find_spec('triton') is not None
+
+
+def _kernels_pay(case: Case) -> bool:
+    return (
+        _KERNELS_PAY
+        and _HAS_TRITON
+        and case.device.type == 'cuda'
+        and case.capability[0] == 9
+    )
+
 
 # Height plus width up to which matrix products were faster than the FFT on a
 # CPU: docs/results/costs.md, by benchmarks.op. Nothing was measured elsewhere
@@ -417,8 +428,9 @@ def takes_kernel(x: Tensor) -> bool:
 
     Until a GPU has measured them that is only where ``'triton'`` is forced.
     """
+    pays = _KERNELS_PAY and _HAS_TRITON
     return (
-        (_KERNELS_PAY if _forced is None else _forced == 'triton')
+        (pays if _forced is None else _forced == 'triton')
         and is_eager()
         # First, as a proxy of torch.fx answers nothing else.
         and type(x) in _WITH_MEMORY

@@ -173,9 +173,16 @@ def test_kernels_are_off_until_a_gpu_has_measured_them(monkeypatch):
     assert chosen_path((14, 14), CUDA, torch.float64) == 'fft'
     assert chosen_path((14, 14), CPU) == 'matmul'
     assert not dispatch.takes_kernel(torch.ones(3))
+    with monkeypatch.context() as context:
+        context.setattr(dispatch, '_capability', lambda device: (8, 0))
+        assert chosen_path((8, 7), CUDA) == 'fft'
     monkeypatch.setattr(dispatch, '_INTERPRETED', True)
     assert chosen_path((14, 14), CPU) == 'matmul'
     assert dispatch.takes_kernel(torch.ones(3))
+    with monkeypatch.context() as context:
+        context.setattr(dispatch, '_HAS_TRITON', False)
+        assert chosen_path((14, 14), CUDA) == 'fft'
+        assert not dispatch.takes_kernel(torch.ones(3))
     with use_path('fft'):
         assert not dispatch.takes_kernel(torch.ones(3))
 
