@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from benchmarks import common, op, report
+from mmfft.ops import dispatch
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ['--device', 'cpu', '--rounds', '1', '--sizes', '32', '--batch', '1']
@@ -183,3 +184,22 @@ def test_batches():
     sizes = [(224, 224), (512, 512), (800, 1344), (9000, 9000)]
     assert [of('cuda', size) for size in sizes] == [[128], [16], [4], [1]]
     assert of('cuda', (224, 224), [2, 4]) == [2, 4]
+
+
+def test_modules_run_both_passes_by_the_path_of_their_name():
+    taken = []
+
+    class Noting(torch.nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            taken.append(dispatch._forced)
+            y.register_hook(lambda grad: taken.append(dispatch._forced))
+            return y
+
+    modules = {name: Noting(2, 2) for name in ('a', 'a' + common.KERNELS)}
+    args = common.parser('').parse_args(['--device', 'cpu'])
+    case = common.Modules(modules, (1, 2), True, args)
+    for make in case.contenders().values():
+        [call] = make()
+        call()
+    assert taken == [None, None, 'triton', 'triton']

@@ -1,6 +1,8 @@
 # Copyright (c) mmfft authors. All rights reserved.
 """mmpretrain beside transformers 5."""
 
+import os
+import subprocess
 import sys
 from importlib import import_module
 
@@ -14,18 +16,28 @@ DEPENDENCY = 'mmpretrain.utils.dependency'
 
 
 @pytest.fixture
-def dependency(monkeypatch, tmp_path):
-    """A function to import mmpretrain's module beside a transformers."""
-    import_module(DEPENDENCY)
-    monkeypatch.syspath_prepend(tmp_path)
+def install(tmp_path):
+    """A function to put the metadata of a transformers into a folder."""
 
-    def load(transformers):
+    def install(transformers):
         info = tmp_path / f'transformers-{transformers}.dist-info'
         info.mkdir()
         (info / 'METADATA').write_text(
             f'Metadata-Version: 2.1\nName: transformers\n'
             f'Version: {transformers}\n'
         )
+        return tmp_path
+
+    return install
+
+
+@pytest.fixture
+def dependency(monkeypatch, install):
+    """A function to import mmpretrain's module beside a transformers."""
+    import_module(DEPENDENCY)
+
+    def load(transformers):
+        monkeypatch.syspath_prepend(install(transformers))
         monkeypatch.delitem(sys.modules, DEPENDENCY)
         leave_multimodal_out()
         return import_module(DEPENDENCY)
@@ -49,3 +61,13 @@ def test_beside_transformers_4_nothing_changes(dependency):
     module = dependency('4.57.1')
     assert module.WITH_MULTIMODAL
     assert module.register_multimodal_placeholder.__module__ == DEPENDENCY
+
+
+def test_importing_mmfft_is_enough(install):
+    path = os.pathsep.join([str(install('5.17.0')), *filter(None, sys.path)])
+    code = f'import mmfft, {DEPENDENCY} as d; assert not d.WITH_MULTIMODAL'
+    subprocess.run(
+        [sys.executable, '-c', code],
+        env={**os.environ, 'PYTHONPATH': path},
+        check=True,
+    )
